@@ -1,0 +1,1 @@
+"""SQL over the results: views and the functions that run them."""

@@ -1,0 +1,1 @@
+"""Input images: loaders, lookup and the decoded cache."""

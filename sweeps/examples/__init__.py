@@ -1,0 +1,1 @@
+"""Example sweep files that ship with the package."""

@@ -1,0 +1,1 @@
+"""Confidentiality bounds: pure functions in float64."""

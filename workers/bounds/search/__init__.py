@@ -1,0 +1,1 @@
+"""Searches for the input shifts that probe a bound."""

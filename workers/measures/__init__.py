@@ -1,0 +1,1 @@
+"""Measures: named numbers of a point, one per file."""

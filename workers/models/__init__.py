@@ -1,0 +1,1 @@
+"""Networks as (features, head) at a named cut."""
