@@ -1,0 +1,23 @@
+"""The Parquet store of results and its schema."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from hushsweep.datasets.results.files import LockHeldError as LockHeldError
+    from hushsweep.datasets.results.files import StoreError as StoreError
+    from hushsweep.datasets.results.schema import PROVENANCE_COLUMNS as PROVENANCE_COLUMNS
+    from hushsweep.datasets.results.schema import SCHEMA_VERSION as SCHEMA_VERSION
+    from hushsweep.datasets.results.schema import TABLES as TABLES
+    from hushsweep.datasets.results.schema import arrow_schema as arrow_schema
+    from hushsweep.datasets.results.store import Store as Store
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "files": ["LockHeldError", "StoreError"],
+        "schema": ["PROVENANCE_COLUMNS", "SCHEMA_VERSION", "TABLES", "arrow_schema"],
+        "store": ["Store"],
+    },
+)

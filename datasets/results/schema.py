@@ -1,0 +1,244 @@
+"""Columns of every table of the store: name, type, unit and meaning. docs/results.md lists the same.
+
+The tables are tidy: one number per row in `measurements`, one image per row in the `per_image/*` tables.
+Adding a column raises SCHEMA_VERSION; readers fill columns that older files lack with null.
+"""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+STATUSES = ("complete", "failed", "not_applicable")
+
+_TEXT, _INT, _INT32, _FLOAT = pa.string(), pa.int64(), pa.int32(), pa.float64()
+_FLOATS, _INT32S, _FLOAT32S = pa.list_(pa.float64()), pa.list_(pa.int32()), pa.list_(pa.float32())
+_TIME = pa.timestamp("us", tz="UTC")
+
+
+class Column(NamedTuple):
+    """One column of a table.
+
+    Attributes:
+        name: Its name in Parquet, SQL and MLflow.
+        type: Arrow type.
+        unit: Unit of a number, or "" for text.
+        meaning: One sentence for the reader of docs/results.md.
+        required: Whether null is refused.
+        may_be_infinite: Whether +inf is a legitimate value (NaN never is).
+    """
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+    required: bool = False
+    may_be_infinite: bool = False
+
+
+_POINT_ID = Column(
+    "point_id", _TEXT, "", "Hash of everything that can change a number of this point.", required=True
+)
+_MEASURE_ID = Column("measure_id", _TEXT, "", "Hash of the measure and its options.", required=True)
+_COMPUTED_BY = Column("computed_by", _TEXT, "", "Id of the trial that computed the row.", required=True)
+_STATUS = Column("status", _TEXT, "", "complete, failed or not_applicable.", required=True)
+_REASON = Column("reason", _TEXT, "", "Why the number is missing; for `undecodable`, names of such images.")
+_IMAGE_INDEX = Column(
+    "image_index",
+    _INT,
+    "",
+    "Position in the full data set, before any limit; the key of its noise.",
+    required=True,
+)
+_IMAGE = Column("image", _TEXT, "", "File name or split/number.")
+_LABEL = Column("label", _INT, "", "Class index.")
+
+MEASUREMENTS = (
+    _POINT_ID,
+    _MEASURE_ID,
+    Column(
+        "curve_id",
+        _TEXT,
+        "",
+        "Hash of the point without its level: rows that share it form a curve.",
+        required=True,
+    ),
+    _COMPUTED_BY,
+    Column("dataset", _TEXT, "", "Data set as named in the sweep file."),
+    Column("split", _TEXT, "", "Split of the data set, for example test."),
+    Column("data_fingerprint", _TEXT, "", "Digest of the data set's content."),
+    Column("limit", _INT, "images", "Evenly spaced images taken from the split; null is all."),
+    Column("input_size", _INT, "pixels", "Side of the model's input when the sweep file sets it."),
+    Column("model", _TEXT, "", "Network as named in the sweep file."),
+    Column(
+        "weights", _TEXT, "", "Weights, resolved: prototype, train, random, an enum's name or a file name."
+    ),
+    Column("weights_digest", _TEXT, "", "Digest of the weights' content."),
+    Column("model_seed", _INT, "", "Seed of trained, random or prototype weights."),
+    Column("num_classes", _INT, "classes", "Outputs of the network."),
+    Column("cut", _TEXT, "", "Where the features are taken: `features` or a module path."),
+    Column("mechanism", _TEXT, "", "Mechanism, or the chain of them joined by +."),
+    Column("mechanism_json", _TEXT, "", "All parameters of the mechanisms as canonical JSON."),
+    Column("level_name", _TEXT, "", "Parameter that is the mechanism's strength, for example noise_scale."),
+    Column("level", _FLOAT, "of level_name", "Strength of the mechanism; null for a point without one."),
+    Column(
+        "noise_scale",
+        _FLOAT,
+        "RMS of the features",
+        "Noise standard deviation relative to the features' RMS.",
+    ),
+    Column(
+        "noise_std",
+        _FLOAT,
+        "feature units",
+        "Noise standard deviation when the sweep file sets it absolutely.",
+    ),
+    Column("target_accuracy_loss", _FLOAT, "fraction", "Loss of accuracy for which the level was searched."),
+    Column("applied_noise_std", _FLOAT, "feature units", "Noise standard deviation that was really added."),
+    Column("seed", _INT, "", "Seed of the evaluation noise."),
+    Column("precision", _TEXT, "", "Number format of the evaluation, for example float32."),
+    Column("device_type", _TEXT, "", "cpu or cuda."),
+    Column("measure", _TEXT, "", "Name of the measure, for example accuracy or hcr.", required=True),
+    Column("options", _TEXT, "", "Options of the measure as canonical JSON."),
+    Column("statistic", _TEXT, "", "What the value is, for example top1 or std_bound_median.", required=True),
+    Column("value", _FLOAT, "of unit", "The number; null unless status is complete."),
+    Column("unit", _TEXT, "", "Unit of value and stderr."),
+    Column("n", _INT, "images", "Images that the value rests on."),
+    Column("stderr", _FLOAT, "of unit", "Standard error of the value; null where none is defined."),
+    _STATUS,
+    _REASON,
+    Column(
+        "caveat", _TEXT, "", "What the number must not be read as, for example `memorised, not validation`."
+    ),
+    Column("computed_at", _TIME, "UTC", "When the trial finished this measure."),
+    Column(
+        "seconds",
+        _FLOAT,
+        "s",
+        "Time spent on this point and measure; shared work is divided among its points.",
+    ),
+    Column("node", _TEXT, "", "Host that computed it."),
+    Column("device", _TEXT, "", "Device that computed it, by its product name."),
+    Column("worker", _TEXT, "", "Worker process, as host:pid."),
+    Column("ray_trial_id", _TEXT, "", "Ray Tune's trial id; null for a local run."),
+    Column("hushsweep_version", _TEXT, "", "Version of hushsweep."),
+    Column("torch_version", _TEXT, "", "Version of PyTorch."),
+    Column("git_commit", _TEXT, "", "Commit of the checkout that ran, when it is one."),
+    Column("schema_version", _INT32, "", "Version of these columns.", required=True),
+)
+
+_ACCURACY = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    _IMAGE,
+    _LABEL,
+    Column("draws", _INT32, "draws", "Noise draws of this image."),
+    Column("clean_top1", _INT32, "0 or 1", "Whether the label has the largest clean logit."),
+    Column("clean_top5", _INT32, "0 or 1", "Whether the label is among the five largest clean logits."),
+    Column("hits_top1", _INT32, "draws", "Draws in which the label has the largest logit."),
+    Column("hits_top5", _INT32, "draws", "Draws in which the label is among the five largest logits."),
+    _STATUS,
+    _REASON,
+)
+
+_HCR = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    _IMAGE,
+    _LABEL,
+    Column(
+        "std_bound_mean",
+        _FLOAT,
+        "normalised pixel",
+        "Mean over modes of the bound on the standard deviation.",
+    ),
+    Column("std_bound_median", _FLOAT, "normalised pixel", "Median over modes of the same."),
+    Column("std_bound_max", _FLOAT, "normalised pixel", "Largest of them."),
+    Column("std_bound_low_mean", _FLOAT, "normalised pixel", "Mean over the low-frequency modes only."),
+    Column("mse_bound", _FLOAT, "normalised pixel^2", "Mean over modes of the squared bound."),
+    Column("shift_norm", _FLOATS, "normalised pixel", "Euclidean norm of the input shift, per restart."),
+    Column("feature_shift_norm", _FLOATS, "feature units", "Norm of the feature displacement, per restart."),
+    Column(
+        "chi_square", _FLOATS, "", "Chi-square divergence of the shift, per restart.", may_be_infinite=True
+    ),
+    Column("lsqr_iterations", _INT32S, "iterations", "LSQR iterations, per restart, over all rounds."),
+    Column("lsqr_residual", _FLOATS, "feature units", "Residual of the last LSQR solve, per restart."),
+    _STATUS,
+    _REASON,
+)
+
+_MODES = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    Column("bound", _TEXT, "", "Bound, for example hcr.", required=True),
+    Column("basis", _TEXT, "", "Basis of the modes, for example dct.", required=True),
+    Column("channel", _INT32, "", "Channel of the input.", required=True),
+    Column("row", _INT32, "", "Vertical frequency, 0 is constant.", required=True),
+    Column("column", _INT32, "", "Horizontal frequency, 0 is constant.", required=True),
+    Column("std_bound", _FLOAT, "normalised pixel", "Mean over images of the mode's bound.", required=True),
+    Column("n", _INT, "images", "Images in the mean.", required=True),
+)
+
+_SHIFTS = (
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    Column("seed", _INT, "", "Seed of the search's starts.", required=True),
+    _IMAGE_INDEX,
+    Column("restart", _INT32, "", "Number of the start.", required=True),
+    Column(
+        "reference_noise_std",
+        _FLOAT,
+        "feature units",
+        "Noise for which the shift was searched.",
+        required=True,
+    ),
+    Column(
+        "input_shift",
+        _FLOAT32S,
+        "normalised pixel",
+        "Shift of the input, flattened; at noise s it is multiplied by s / reference_noise_std.",
+        required=True,
+    ),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "measurements": MEASUREMENTS,
+    "per_image/accuracy": _ACCURACY,
+    "per_image/hcr": _HCR,
+    "modes": _MODES,
+    "shifts": _SHIFTS,
+}
+"""Table name, which is its folder under the results, to its columns in order."""
+
+PROVENANCE_COLUMNS = (
+    "computed_by",
+    "computed_at",
+    "seconds",
+    "node",
+    "device",
+    "worker",
+    "ray_trial_id",
+    "hushsweep_version",
+    "torch_version",
+    "git_commit",
+)
+"""Columns of `measurements` that say who computed a row and when; two rows are equal if all others are."""
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """Arrow schema of `table`, without metadata."""
+    return pa.schema([pa.field(column.name, column.type) for column in TABLES[table]])
+
+
+def markdown(table: str) -> str:
+    """Describe the columns of `table` as the Markdown table that stands in docs/results.md."""
+    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    for column in TABLES[table]:
+        kind = f"list<{column.type.value_type}>" if pa.types.is_list(column.type) else str(column.type)
+        lines.append(f"| `{column.name}` | {kind} | {column.unit} | {column.meaning} |")
+    return "\n".join(lines)

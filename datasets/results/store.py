@@ -1,0 +1,203 @@
+"""The store: write-once Parquet files under one folder, the only truth about results."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hushsweep.datasets.results.files import (
+    StoreError,
+    check_name,
+    exclusive,
+    holder,
+    write_atomically,
+    write_json,
+)
+from hushsweep.datasets.results.rows import to_table
+from hushsweep.datasets.results.schema import SCHEMA_VERSION, TABLES, arrow_schema
+
+_MARKER = "hushsweep.json"
+
+
+class Store:
+    """A results folder.
+
+    Files are written once under a temporary name, synced and renamed; a second write of the same name replaces
+    the first, so a repeated attempt never counts twice. Any number of processes may write and read together.
+    """
+
+    def __init__(self, root: Path | str, *, create: bool = True) -> None:
+        """Open the results folder `root`.
+
+        Raises:
+            StoreError: it was written by a newer hushsweep, is damaged, cannot be created, or does not exist
+                and `create` is false.
+        """
+        self.root = Path(root).expanduser().absolute()
+        marker = self.root / _MARKER
+        if create and not marker.exists():
+            with exclusive(self.root / ".lock", f"results folder {self.root}", wait_s=10):
+                if not marker.exists():
+                    write_json(marker, {"schema_version": SCHEMA_VERSION, "store_id": uuid.uuid4().hex})
+        self.store_id = _open_marker(marker)
+        """Tells this folder's runs from another's on a shared MLflow server."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of everything that can be made again."""
+        return self.root / "cache"
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of trained weights."""
+        return self.root / "models"
+
+    def write(self, table: str, name: str, rows: pa.Table | Sequence[Mapping[str, Any]]) -> Path:
+        """Make `rows` durable as the file `name` of `table`; when this returns they survive a power cut.
+
+        Args:
+            table: A key of ``schema.TABLES``.
+            name: File name without ``.parquet``; the same name replaces.
+            rows: Missing columns become null; schema and hushsweep version are filled in where absent.
+
+        Returns:
+            The file.
+
+        Raises:
+            StoreError: unknown table or unsafe name, rows that break the schema, or a disk that is full or
+                refuses; then nothing is left behind.
+        """
+        path = self._folder(table) / f"{check_name(name, 'file name')}.parquet"
+        ours = version("hushsweep")
+        if table == "measurements":
+            rows = _with_versions(rows, schema_version=SCHEMA_VERSION, hushsweep_version=ours)
+        footer = {"hushsweep.schema_version": str(SCHEMA_VERSION), "hushsweep.version": ours}
+        checked = to_table(table, rows).replace_schema_metadata(footer)
+        write_atomically(path, lambda stream: pq.write_table(checked, stream, compression="zstd"))
+        return path
+
+    def read(
+        self, table: str, *, names: Iterable[str] | None = None, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """Read the raw files of `table`, or those called `names`: superseded and failed rows too.
+
+        What counts is decided by the views of ``hushsweep.dashboards.queries``.
+
+        Raises:
+            StoreError: a file is missing or damaged; the message names it.
+        """
+        schema = (
+            arrow_schema(table)
+            if columns is None
+            else pa.schema([arrow_schema(table).field(c) for c in columns])
+        )
+        chosen = sorted(self.names(table) if names is None else names)
+        parts = [_read_file(self._folder(table) / f"{name}.parquet", schema) for name in chosen]
+        return pa.concat_tables([schema.empty_table(), *parts])
+
+    def names(self, table: str) -> set[str]:
+        """Names of the files of `table`; a file that is still being written has none."""
+        return {path.stem for path in self._folder(table).glob("[!.]*.parquet")}
+
+    def completed(self) -> set[tuple[str, str]]:
+        """(point_id, measure_id) of everything that needs no computing: complete or not applicable."""
+        rows = self.read("measurements", columns=["point_id", "measure_id", "status"])
+        unique = rows.group_by(["point_id", "measure_id", "status"]).aggregate([]).to_pydict()
+        triples = zip(unique["point_id"], unique["measure_id"], unique["status"], strict=True)
+        return {(point, measure) for point, measure, status in triples if status != "failed"}
+
+    def write_sweep(self, name: str, *, spec_text: str, plan: Mapping[str, Any]) -> None:
+        """Record what sweep `name` asks for; an earlier, different sweep file is kept as spec.<n>.yaml."""
+        folder = self._sweep_folder(name)
+        spec = folder / "spec.yaml"
+        earlier = spec.read_bytes() if spec.exists() else spec_text.encode()
+        kept = [path.read_bytes() for path in folder.glob("spec.*.yaml")]
+        if earlier != spec_text.encode() and earlier not in kept:
+            write_atomically(folder / f"spec.{len(kept) + 1}.yaml", lambda stream: stream.write(earlier))
+        write_atomically(spec, lambda stream: stream.write(spec_text.encode()))
+        write_json(folder / "plan.json", plan)
+
+    def plan(self, name: str) -> dict[str, Any] | None:
+        """The points of sweep `name` as its last run planned them, or None if there is no such sweep."""
+        path = self._sweep_folder(name) / "plan.json"
+        return _read_json(path) if path.exists() else None
+
+    def sweeps(self) -> list[str]:
+        """Names of the sweeps that were run into this folder, sorted."""
+        return sorted(path.parent.name for path in self.root.glob("sweeps/[!.]*/plan.json"))
+
+    def lock(self, sweep: str) -> contextlib.AbstractContextManager[None]:
+        """Keep a second run of `sweep` away while the block runs; see :func:`files.exclusive`.
+
+        Raises:
+            LockHeldError: naming the process that runs it.
+        """
+        return exclusive(self._sweep_folder(sweep) / ".lock", f"sweep {sweep!r}")
+
+    def running(self, sweep: str) -> str | None:
+        """Who runs `sweep` at this moment ("process 12 on host since ..."), or None."""
+        return holder(self._sweep_folder(sweep) / ".lock")
+
+    def _folder(self, table: str) -> Path:
+        if table not in TABLES:
+            raise StoreError(f"unknown table {table!r}; known: {', '.join(TABLES)}")
+        return self.root / table
+
+    def _sweep_folder(self, name: str) -> Path:
+        return self.root / "sweeps" / check_name(name, "sweep name")
+
+
+def _with_versions(rows: pa.Table | Sequence[Mapping[str, Any]], **versions: Any) -> Any:
+    if not isinstance(rows, pa.Table):
+        return [{**versions, **row} for row in rows]
+    for name, value in versions.items():
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.array([value] * len(rows)))
+    return rows
+
+
+def _open_marker(marker: Path) -> str:
+    if not marker.exists():
+        raise StoreError(
+            f"{marker.parent}: no results here; run a sweep first or name its folder with --results"
+        )
+    found = _read_json(marker)
+    try:
+        on_disk, store_id = int(found["schema_version"]), str(found["store_id"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{marker}: damaged; move it away and run the sweep again, rows are kept") from error
+    if on_disk > SCHEMA_VERSION:
+        raise StoreError(
+            f"{marker.parent}: written with schema version {on_disk}, this hushsweep reads up to "
+            f"{SCHEMA_VERSION}; upgrade hushsweep or choose another --results"
+        )
+    return store_id
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); move it away and run the sweep again") from error
+
+
+def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            present = [name for name in schema.names if name in file.schema_arrow.names]
+            rows = file.read(columns=present, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error}); move it away and run the sweep again to recompute its points"
+        ) from error
+    arrays = [
+        rows.column(field.name).cast(field.type) if field.name in present else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
