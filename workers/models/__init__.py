@@ -1,1 +1,26 @@
 """Networks as (features, head) at a named cut."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from hushsweep.workers.models.check import CheckedModel as CheckedModel
+    from hushsweep.workers.models.check import check_model as check_model
+    from hushsweep.workers.models.config import InputTransform as InputTransform
+    from hushsweep.workers.models.config import ModelConfig as ModelConfig
+    from hushsweep.workers.models.load import check_cut as check_cut
+    from hushsweep.workers.models.load import load_model as load_model
+    from hushsweep.workers.models.split import SplitModel as SplitModel
+    from hushsweep.workers.models.transform import input_transform as input_transform
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "check": ["CheckedModel", "check_model"],
+        "config": ["InputTransform", "ModelConfig"],
+        "load": ["check_cut", "load_model"],
+        "split": ["SplitModel"],
+        "transform": ["input_transform"],
+    },
+)

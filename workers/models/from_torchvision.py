@@ -1,0 +1,142 @@
+"""Every classifier of torchvision, with its published weights."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torchvision import models
+
+from hushsweep.workers.errors import PlugInError, unknown_name
+from hushsweep.workers.models.architectures import Preset, Published
+from hushsweep.workers.models.cuts import Cut
+from hushsweep.workers.models.graphs import Trace, cut_graph, trace
+
+DEFAULT = "pretrained"
+
+
+@dataclass(frozen=True)
+class TorchvisionArchitecture:
+    """``torchvision/NAME``."""
+
+    short_name: str
+
+    @classmethod
+    def find(cls, short_name: str) -> TorchvisionArchitecture:
+        """Look a name up among the classifiers."""
+        known = models.list_models(module=models)
+        if short_name not in known:
+            names = [f"torchvision/{name}" for name in known]
+            raise unknown_name("model", f"torchvision/{short_name}", names, list_all=False)
+        return cls(short_name)
+
+    @property
+    def name(self) -> str:
+        """As in a sweep file."""
+        return f"torchvision/{self.short_name}"
+
+    def preset(self, weights: str) -> Preset:
+        """The transforms that torchvision publishes with the weights (with its default ones otherwise)."""
+        entry = self._entry(weights) or self._entry(DEFAULT)
+        transform = entry.transforms()
+        return Preset(
+            side=transform.crop_size[0],
+            resize=transform.resize_size[0],
+            interpolation=transform.interpolation.value,
+            mean=tuple(transform.mean),
+            std=tuple(transform.std),
+            classes=len(entry.meta["categories"]),
+            channels=3,
+        )
+
+    def published(self, weights: str) -> Published:
+        """The file of torch.hub's checkpoint folder."""
+        entry = self._entry(weights)
+        if entry is None:
+            names = [entry.name for entry in models.get_model_weights(self.short_name)]
+            raise unknown_name(
+                f"weights of {self.name}", weights, [*names, "prototype", "random", "train", DEFAULT]
+            )
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+        digest = re.search(r"-([0-9a-f]{8,})\.", path.name)
+        return Published(
+            label=entry.name,
+            url=entry.url,
+            path=path,
+            sha256=digest[1] if digest else "",
+            repository=None,
+            advice=f"download {entry.url} elsewhere and put it at {path}, or name the file as weights",
+        )
+
+    def build(self, *, num_classes: int, in_channels: int, side: int) -> nn.Module:
+        """Equals ``torchvision.models.NAME(num_classes=num_classes)`` for 3 channels and the published side."""
+        sized: dict[str, Any] = {}
+        if side != self.preset(DEFAULT).side:  # only attention over a fixed grid has to know
+            sized = {"vit": {"image_size": side}, "maxvit": {"input_size": (side, side)}}.get(
+                self._family, {}
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # on the initialisation of Inception and GoogLeNet
+            network = models.get_model(self.short_name, num_classes=num_classes, **sized)
+        return _with_channels(network, in_channels)
+
+    def build_published(self, published: Published, *, in_channels: int, side: int) -> nn.Module:
+        """As torchvision builds it from the file, which it finds in its cache."""
+        del side
+        entry = models.get_model_weights(self.short_name)[published.label]
+        return _with_channels(models.get_model(self.short_name, weights=entry), in_channels)
+
+    def natural_cut(self, network: nn.Module) -> Cut:
+        """Before the global pooling; Swin: before the norm; ViT: the encoder's output; SqueezeNet: ``features``."""
+        traced = trace(network)
+        cut = traced and cut_graph(traced, _natural_node(traced))
+        if cut is None:
+            raise PlugInError(f"{self.name} cannot be cut at 'features'; name a module as the cut")
+        return cut
+
+    @property
+    def _family(self) -> str:
+        return self.short_name.partition("_")[0]
+
+    def _entry(self, weights: str) -> Any | None:
+        enum = models.get_model_weights(self.short_name)
+        if weights in (DEFAULT, "DEFAULT"):
+            return enum.DEFAULT
+        return enum.__members__.get(weights)
+
+
+def _natural_node(traced: Trace) -> fx.Node:
+    network = traced.network
+    if isinstance(network, models.SwinTransformer):
+        return traced.entering("norm")
+    if isinstance(network, models.VisionTransformer):
+        return traced.leaving("encoder")
+    if isinstance(network, models.SqueezeNet):
+        return traced.leaving("features")  # its last convolution, before the pooling, is the classifier
+    return traced.before_last_pooling()
+
+
+def _with_channels(network: nn.Module, channels: int) -> nn.Module:
+    """Make the first convolution take greyscale: summed over its channels, as for an image with three equal ones."""
+    if channels == 3:
+        return network
+    path, first = next((path, m) for path, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    grey = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+    )
+    with torch.no_grad():
+        grey.weight.copy_(first.weight.sum(dim=1, keepdim=True))
+        if first.bias is not None and grey.bias is not None:
+            grey.bias.copy_(first.bias)
+    network.set_submodule(path, grey)
+    return network

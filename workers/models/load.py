@@ -1,0 +1,152 @@
+"""Build a network, give it its weights, cut it, and put it on a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from hushsweep.workers.errors import PlugInError, unknown_name
+from hushsweep.workers.models.architectures import find_architecture
+from hushsweep.workers.models.check import class_count
+from hushsweep.workers.models.cuts import Cut, HookCut, is_cut
+from hushsweep.workers.models.files import check_fit, fetch, is_path, read_state, weights_file
+from hushsweep.workers.models.graphs import cut_graph, trace
+from hushsweep.workers.models.split import SplitModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hushsweep.datasets.images import DatasetInfo
+    from hushsweep.workers.models.config import InputTransform, ModelConfig
+
+NATURAL = "features"
+
+
+def input_shape(transform: InputTransform, info: DatasetInfo) -> tuple[int, int, int]:
+    """``(channels, height, width)`` of an image after a transform."""
+    crop = transform.geometry.crop
+    height, width = (crop, crop) if isinstance(crop, int) else crop or (info.height, info.width)
+    if height is None or width is None:
+        raise PlugInError(f"data set {info.name!r} has images of several sizes: give its input_size")
+    return transform.geometry.channels, height, width
+
+
+def network_shape(transform: InputTransform, info: DatasetInfo) -> tuple[int, int, int]:
+    """``(channels, height, width)`` of what the network itself gets, after any up-sampling."""
+    channels, height, width = input_shape(transform, info)
+    return channels, transform.network_size or height, transform.network_size or width
+
+
+def fresh_network(config: ModelConfig, *, info: DatasetInfo, transform: InputTransform) -> nn.Module:
+    """A network in eval mode with initial weights of ``config.seed``, as ``torch.manual_seed(seed)`` gives them."""
+    channels, side, _ = network_shape(transform, info)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = find_architecture(config.name).build(
+            num_classes=class_count(config, info), in_channels=channels, side=side
+        )
+    return network.eval()
+
+
+def load_model(
+    config: ModelConfig,
+    cut: str,
+    *,
+    info: DatasetInfo,
+    transform: InputTransform,
+    state_dict: Mapping[str, Tensor] | None = None,
+    device: torch.device | str = "cpu",
+) -> SplitModel:
+    """Load a model as features and head.
+
+    Args:
+        config: The model.
+        cut: ``features`` for the natural one, or the path of a module (``layer3.1``).
+        info: The data set.
+        transform: Of ``input_transform``.
+        state_dict: The weights for ``train`` and ``prototype``, from ``resolve_weights``.
+        device: Where it goes.
+
+    Raises:
+        PlugInError: the weights are missing or do not fit, the cut is none, or the network fails on this input.
+    """
+    network = _with_weights(config, info=info, transform=transform, state_dict=state_dict)
+    shape = network_shape(transform, info)
+    split = SplitModel(
+        _cut(config, network, cut, shape).to(device),
+        input_shape=input_shape(transform, info),
+        mean=torch.tensor(transform.mean).to(device),
+        std=torch.tensor(transform.std).to(device),
+        network_size=transform.network_size,
+    )
+    return split
+
+
+def check_cut(config: ModelConfig, cut: str, *, info: DatasetInfo, transform: InputTransform) -> None:
+    """Check a cut on a network with fresh weights, before anything runs.
+
+    Raises:
+        PlugInError: no such module (with the nearest names), it does not run exactly once, or the logits still
+            depend on the input while its output is held, as inside a skip connection.
+    """
+    network = fresh_network(config, info=info, transform=transform)
+    _cut(config, network, cut, network_shape(transform, info))
+
+
+def _with_weights(
+    config: ModelConfig,
+    *,
+    info: DatasetInfo,
+    transform: InputTransform,
+    state_dict: Mapping[str, Tensor] | None,
+) -> nn.Module:
+    if config.weights in ("train", "prototype"):
+        if state_dict is None:
+            raise PlugInError(
+                f"weights: {config.weights} are made by resolve_weights; pass them as state_dict"
+            )
+        return _filled(config, state_dict, config.weights, info=info, transform=transform)
+    if config.weights == "random":
+        return fresh_network(config, info=info, transform=transform)
+    if is_path(config.weights):
+        state = read_state(weights_file(config.weights))
+        return _filled(config, state, config.weights, info=info, transform=transform)
+    architecture = find_architecture(config.name)
+    published = architecture.published(config.weights)
+    fetch(published)
+    channels, side, _ = network_shape(transform, info)
+    return architecture.build_published(published, in_channels=channels, side=side).eval()
+
+
+def _filled(
+    config: ModelConfig,
+    state: Mapping[str, Tensor],
+    source: str,
+    *,
+    info: DatasetInfo,
+    transform: InputTransform,
+) -> nn.Module:
+    network = fresh_network(config, info=info, transform=transform)
+    check_fit(source, state, network.state_dict(), model=config.name)
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def _cut(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, int, int]) -> Cut:
+    if cut == NATURAL:
+        return find_architecture(config.name).natural_cut(network)
+    paths = [path for path, _ in network.named_modules() if path]
+    if cut not in paths:
+        raise unknown_name(f"cut of {config.name}", cut, [NATURAL, *paths], list_all=False)
+    traced = trace(network)
+    graph_cut = cut_graph(traced, traced.leaving(cut)) if traced else None
+    if graph_cut is not None:
+        return graph_cut
+    if is_cut(network, cut, shape):
+        return HookCut(network, cut, shape)
+    raise PlugInError(
+        f"cut {cut!r} of {config.name!r}: the logits still depend on the input while this module's output is held "
+        "(it lies inside a skip connection or a branch); choose the block around it"
+    )

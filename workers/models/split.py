@@ -1,0 +1,119 @@
+"""The network that measures see: features and head at a cut, frozen, on a device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hushsweep.workers.errors import PlugInError
+
+if TYPE_CHECKING:
+    from hushsweep.workers.models.cuts import Cut
+
+
+class SplitModel:
+    """A frozen network as ``head(features(x))``; its halves go through torch.func's jvp, vjp and vmap.
+
+    Attributes:
+        input_shape: ``(channels, height, width)`` of an image, before any up-sampling.
+        feature_shape: Of one image's features, without the batch.
+        num_classes: Length of the logits.
+        head_is_linear: Whether the head is affine, found by evaluating it in float64.
+        mean: ``(channels, 1, 1)``, pixels 0..1.
+        std: ``(channels, 1, 1)``, pixels 0..1.
+    """
+
+    def __init__(
+        self,
+        cut: Cut,
+        *,
+        input_shape: tuple[int, int, int],
+        mean: Tensor,
+        std: Tensor,
+        network_size: int | None,
+    ) -> None:
+        self._cut = cut.eval().requires_grad_(False)
+        self._network_size = network_size
+        self.input_shape = input_shape
+        self.mean = mean.reshape(-1, 1, 1)
+        self.std = std.reshape(-1, 1, 1)
+        probe = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0)).to(self.mean)
+        with torch.no_grad():
+            features = self.features(probe)
+            before = features._version
+            logits = self._cut.head(features)
+        # torch counts writes into a tensor, so one run shows whether the head begins with an in-place operation.
+        self._head_writes = features._version != before
+        if logits.ndim != 2:
+            raise PlugInError(f"the network's output has shape {tuple(logits.shape)}, not (images, classes)")
+        self.feature_shape = tuple(features.shape[1:])
+        self.num_classes = logits.shape[1]
+        self.head_is_linear = self._is_affine()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.mean.dtype
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn uint8 images ``(n, channels, height, width)`` into the input that ``features`` expects."""
+        return (images.to(self.device, self.dtype) / 255 - self.mean) / self.std
+
+    def features(self, x: Tensor) -> Tensor:
+        """The activation at the cut, ``(n, *feature_shape)``, of normalised images ``(n, *input_shape)``."""
+        if self._network_size is not None:
+            size = (self._network_size, self._network_size)
+            x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        with _differentiable_attention():
+            return self._cut.features(x).clone()
+
+    def head(self, a: Tensor) -> Tensor:
+        """Logits ``(n, num_classes)`` of features ``(n, *feature_shape)``, which stay as they are."""
+        with _differentiable_attention():
+            return self._cut.head(a.clone() if self._head_writes else a)
+
+    def double(self) -> SplitModel:
+        """Return a float64 copy; this one stays as it is."""
+        other = copy.deepcopy(self)
+        other._cut = other._cut.double()
+        other.mean, other.std = other.mean.double(), other.std.double()
+        return other
+
+    def _is_affine(self) -> bool:
+        """Test f(a) + f(b) = f(a + b) + f(0) on random a and b, of unit scale and of a hundred times that."""
+        generator = torch.Generator().manual_seed(1)
+        a, b = torch.randn(2, 2, *self.feature_shape, generator=generator, dtype=torch.float64)
+        scale = torch.tensor([1.0, 100.0], dtype=torch.float64).reshape(-1, *[1] * len(self.feature_shape))
+        a, b = (a * scale).to(self.device), (b * scale).to(self.device)
+        for model, tolerance in ((self, 1e-3), (None, 1e-9)):  # most heads show in float32 that they are not
+            model = model or self.double()
+            with torch.no_grad():
+                zero = model.head(torch.zeros_like(a).to(model.dtype))
+                fa, fb, fab = (model.head(t.to(model.dtype)) - zero for t in (a, b, a + b))
+            if not bool(((fab - fa - fb).abs() <= tolerance * (fa.abs().amax() + fb.abs().amax())).all()):
+                return False
+        return True
+
+
+@contextmanager
+def _differentiable_attention() -> Iterator[None]:
+    """Compute attention by plain matrix products: the fused kernels have no forward-mode derivative."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
