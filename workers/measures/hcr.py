@@ -1,0 +1,270 @@
+"""The Hammersley-Chapman-Robbins bound on what an unbiased reader of the noised features can know of the input.
+
+One search per image serves all noise levels: it runs for a noise of one RMS of the features, and at noise sigma the
+shift is scaled by sigma / RMS; what displacement that causes is then computed exactly, in float64.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from hushsweep.workers.bounds import bound_modes
+from hushsweep.workers.bounds.search import SEARCHES, ShiftSearch, items_that_fit
+from hushsweep.workers.measures.accuracy import mean_statistic
+from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject
+from hushsweep.workers.noise import unit_noise
+
+_MAX_BATCH = 512
+"""(image, restart) items advanced together at most: more gain nothing on a CPU, and a GPU is full before."""
+_MEMORY = 2**31
+"""Bytes that the linearised network may keep on the device."""
+_UNBOUNDED = (
+    "no finite bound: a shift was found that leaves the features unchanged, so no unbiased reader exists"
+)
+_UNIT = "normalised pixel"
+_MEANS = ("std_bound_mean", "std_bound_low_mean", "mse_bound")
+
+
+_NUMBERS = ("std_bound_mean", "std_bound_median", "std_bound_max", "std_bound_low_mean", "mse_bound")
+_PER_IMAGE = pa.schema(
+    [
+        ("point_id", pa.string()),
+        ("image_index", pa.int64()),
+        ("image", pa.string()),
+        ("label", pa.int64()),
+        *((name, pa.float64()) for name in _NUMBERS),
+        *((name, pa.list_(pa.float64())) for name in ("shift_norm", "feature_shift_norm", "chi_square")),
+        ("lsqr_iterations", pa.list_(pa.int32())),
+        ("lsqr_residual", pa.list_(pa.float64())),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hcr:
+    """Bounds from the shifts of a search; the defaults are those of arXiv:2404.02866 for MNIST."""
+
+    VERSION: ClassVar[int] = 1
+
+    images: int | None = field(default=None, metadata={"ge": 1})
+    """Only the first so many decodable images; null is all."""
+    search: str = "paper"
+    """How shifts are found: paper, its Algorithm 1."""
+    restarts: int = field(default=25, metadata={"ge": 1})
+    """Searches per image; the bound of a mode is the largest over them."""
+    rounds: int = field(default=10, metadata={"ge": 1})
+    """Linear solves per restart."""
+    step: float = field(default=1 / 200, metadata={"gt": 0})
+    """Length of the feature displacement aimed at, in units of the noise standard deviation."""
+    lsqr_tolerance: float = field(default=0.02, metadata={"gt": 0})
+    """Tolerance of a linear solve, relative to the length of its target."""
+    max_iterations: int | None = field(default=None, metadata={"ge": 1})
+    """Iterations of a linear solve at most; null is twice the number of inputs."""
+    low_frequency: int = field(default=8, metadata={"ge": 1})
+    """Side of the block of low-frequency modes that is reported on its own."""
+
+    def __post_init__(self) -> None:
+        for name, declared in self.__dataclass_fields__.items():
+            value, limits = getattr(self, name), declared.metadata
+            if limits and value is None and declared.default is None:
+                continue
+            if "ge" in limits and not value >= limits["ge"]:
+                raise ValueError(f"{name}: expected a number >= {limits['ge']}, got {value}")
+            if "gt" in limits and not (math.isfinite(value) and value > limits["gt"]):
+                raise ValueError(f"{name}: expected a finite number > {limits['gt']}, got {value}")
+        if self.search not in SEARCHES:
+            raise ValueError(f"search: unknown search {self.search!r}; known: {', '.join(sorted(SEARCHES))}")
+
+    def inapplicable(self, point: FittedPoint) -> str | None:
+        """Only noise of a known density at the cut has a chi-square divergence."""
+        if point.cut_noise is None:
+            return "no HCR bound: the chain is not a single additive noise at the cut"
+        if point.cut_noise.noise_std == 0:
+            return "no HCR bound: without noise nothing bounds the reader"
+        return None
+
+    def measure(self, subject: Subject, points: Sequence[FittedPoint]) -> MeasureRows:
+        """Bound every point on the images of the shard; points of one seed share the search."""
+        collector = _Collector(subject, self.low_frequency)
+        positions = self._positions(subject.positions, points)
+        for part in _split(positions, max(1, collector.max_batch // self.restarts)):
+            pixels = torch.from_numpy(np.array(subject.activations.images.images[part.start : part.stop]))
+            x = subject.model.normalise(pixels.to(subject.activations.device))
+            for seed in sorted({point.seed for point in points}):
+                search = self._search(subject, part, x, seed, collector.max_batch)
+                collector.add_shifts(part, seed, search)
+                for point in points:
+                    if point.seed == seed:
+                        collector.add_bounds(part, self._reported(point, part), point, x, search)
+            subject.progress(len(part))
+        return collector.rows()
+
+    def _positions(self, shard: range, points: Sequence[FittedPoint]) -> range:
+        """Positions of the shard that some point reports within its first ``images`` images."""
+        if self.images is None:
+            return shard
+        return range(
+            shard.start, max(shard.start, min(shard.stop, self.images * max(p.step for p in points)))
+        )
+
+    def _reported(self, point: FittedPoint, positions: range) -> list[bool]:
+        last = math.inf if self.images is None else self.images * point.step
+        return [point.reports(position) and position < last for position in positions]
+
+    def _search(self, subject: Subject, part: range, x: Tensor, seed: int, max_batch: int) -> ShiftSearch:
+        indices = [int(index) for index in subject.activations.images.indices[part.start : part.stop]]
+        starts = [
+            unit_noise(
+                "gaussian",
+                subject.model.feature_shape,
+                seed=seed,
+                purpose="hcr-start",
+                image_indices=indices,
+                draw=restart,
+                device=x.device,
+            )
+            for restart in range(self.restarts)
+        ]
+        return SEARCHES[self.search](
+            subject.model,
+            subject.double_model,
+            x,
+            torch.stack(starts, dim=1),
+            noise_std=subject.rms(),
+            rounds=self.rounds,
+            step=self.step,
+            lsqr_tolerance=self.lsqr_tolerance,
+            max_iterations=self.max_iterations,
+            max_batch=max_batch,
+        )
+
+    def summarise(self, per_image: pa.Table) -> Sequence[Statistic]:
+        """Means, medians and the largest over images of what each image's modes have."""
+        complete = per_image.filter(pc.equal(per_image["status"], "complete"))
+        columns = {name: complete[name].to_numpy() for name in (*_MEANS, "std_bound_max")}
+        statistics = [
+            mean_statistic(name, columns[name], f"{_UNIT}^2" if name == "mse_bound" else _UNIT)
+            for name in _MEANS
+        ]
+        for name, source, reduce in (
+            ("std_bound_median", "std_bound_mean", np.median),
+            ("std_bound_low_median", "std_bound_low_mean", np.median),
+            ("std_bound_max", "std_bound_max", np.max),
+        ):
+            statistics.append(Statistic(name, float(reduce(columns[source])), _UNIT, complete.num_rows))
+        return statistics
+
+
+class _Collector:
+    """Turns shifts into rows, chunk by chunk."""
+
+    def __init__(self, subject: Subject, low_frequency: int) -> None:
+        self._subject, self._low = subject, low_frequency
+        zero = torch.zeros((1, *subject.model.input_shape), device=subject.activations.device)
+        self.max_batch = min(_MAX_BATCH, items_that_fit(subject.model.features, zero, _MEMORY))
+        self._rows = list[dict[str, Any]]()
+        self._modes = dict[str, tuple[Tensor, int]]()
+        self._shifts = list[pa.Table]()
+
+    def add_shifts(self, part: range, seed: int, search: ShiftSearch) -> None:
+        """Keep the shifts of some images as they are."""
+        n, restarts = search.input_shift.shape[:2]
+        flat = search.input_shift.flatten(2).cpu().numpy()
+        indices = self._subject.activations.images.indices[part.start : part.stop]
+        self._shifts.append(
+            pa.table(
+                {
+                    "seed": np.full(n * restarts, seed, np.int64),
+                    "image_index": np.repeat(indices, restarts),
+                    "restart": np.tile(np.arange(restarts, dtype=np.int32), n),
+                    "reference_noise_std": np.full(n * restarts, self._subject.rms()),
+                    "input_shift": pa.ListArray.from_arrays(
+                        np.arange(n * restarts + 1, dtype=np.int32) * flat.shape[2], flat.ravel()
+                    ),
+                }
+            )
+        )
+
+    def add_bounds(
+        self, part: range, reported: list[bool], point: FittedPoint, x: Tensor, search: ShiftSearch
+    ) -> None:
+        """Bound the modes of the reported images under one point's noise."""
+        noise, images = point.cut_noise, self._subject.activations.images
+        assert noise is not None
+        chosen = [row for row, is_reported in enumerate(reported) if is_reported]
+        if not chosen:
+            return
+        bounds = bound_modes(
+            self._subject.double_model,
+            x[chosen],
+            search.input_shift[chosen].double() * (noise.noise_std / self._subject.rms()),
+            noise.chi_square,
+            max_batch=self.max_batch,
+        )
+        for row, modes, input_norm, feature_norm, chi_square in zip(chosen, *bounds, strict=True):
+            position = part[row]
+            found: dict[str, Any] = {
+                "point_id": point.point_id,
+                "image_index": int(images.indices[position]),
+                "image": images.names[position],
+                "label": int(images.labels[position]),
+                "shift_norm": input_norm.tolist(),
+                "feature_shift_norm": feature_norm.tolist(),
+                "chi_square": chi_square.tolist(),
+                "lsqr_iterations": search.iterations[row].tolist(),
+                "lsqr_residual": search.residual[row].tolist(),
+            }
+            if bool(modes.isfinite().all()):
+                low = modes[:, : self._low, : self._low]
+                found |= {
+                    "status": "complete",
+                    "reason": None,
+                    "std_bound_mean": float(modes.mean()),
+                    "std_bound_median": float(modes.quantile(0.5)),
+                    "std_bound_max": float(modes.max()),
+                    "std_bound_low_mean": float(low.mean()),
+                    "mse_bound": float(modes.square().mean()),
+                }
+                total, count = self._modes.get(point.point_id, (torch.zeros_like(modes), 0))
+                self._modes[point.point_id] = (total + modes, count + 1)
+            else:
+                found |= {"status": "not_applicable", "reason": _UNBOUNDED}
+            self._rows.append(found)
+
+    def rows(self) -> MeasureRows:
+        """Return what was collected as tables."""
+        channels, height, width = self._subject.model.input_shape
+        channel, row, column = np.indices((channels, height, width), dtype=np.int32).reshape(3, -1)
+        modes = [
+            pa.table(
+                {
+                    "point_id": pa.repeat(point_id, channel.size),
+                    "bound": pa.repeat("hcr", channel.size),
+                    "basis": pa.repeat("dct", channel.size),
+                    "channel": channel,
+                    "row": row,
+                    "column": column,
+                    "std_bound": (total / count).flatten().cpu().numpy(),
+                    "n": np.full(channel.size, count, np.int64),
+                }
+            )
+            for point_id, (total, count) in self._modes.items()
+        ]
+        return MeasureRows(
+            per_image=[pa.Table.from_pylist(self._rows, schema=_PER_IMAGE)],
+            modes=pa.concat_tables(modes) if modes else None,
+            shifts=pa.concat_tables(self._shifts) if self._shifts else None,
+        )
+
+
+def _split(positions: range, size: int) -> list[range]:
+    return [positions[start : start + size] for start in range(0, len(positions), size)]
