@@ -1,0 +1,101 @@
+"""Look-up of a data set by the name in a sweep file."""
+
+import difflib
+import importlib
+import re
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hushsweep.datasets.images.base import DatasetConfig, DatasetError, DatasetInfo
+from hushsweep.datasets.images.cifar import open_cifar10, open_cifar100
+from hushsweep.datasets.images.digits import open_digits
+from hushsweep.datasets.images.imagefolder import open_imagefolder
+from hushsweep.datasets.images.mnist import open_fashion_mnist, open_mnist
+from hushsweep.datasets.images.parquet import open_parquet
+from hushsweep.datasets.images.source import ImageSource
+
+Loader = Callable[[DatasetConfig], ImageSource]
+
+LOADERS: dict[str, Loader] = {
+    "digits": open_digits,
+    "mnist": open_mnist,
+    "fashion_mnist": open_fashion_mnist,
+    "cifar10": open_cifar10,
+    "cifar100": open_cifar100,
+    "imagefolder": open_imagefolder,
+    "parquet": open_parquet,
+}
+_COLUMN_READERS = {"label_column": ("parquet", "cifar100"), "image_column": ("parquet",)}
+_PLUG_IN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def describe_dataset(config: DatasetConfig) -> DatasetInfo:
+    """Describe a data set without decoding an image: seconds for 50,000 files.
+
+    Raises:
+        DatasetError: unknown name or split, missing or damaged files, limit < 1.
+    """
+    return describe_source(config, open_source(config))
+
+
+def describe_source(config: DatasetConfig, source: ImageSource) -> DatasetInfo:
+    """Describe a data set that is already open."""
+    return DatasetInfo(
+        name=config.name,
+        split=source.split,
+        fingerprint=source.fingerprint,
+        size=len(limited(len(source.labels), config.limit)),
+        total=len(source.labels),
+        classes=source.classes,
+        channels=source.channels,
+        height=source.height,
+        width=source.width,
+        mean=source.mean,
+        std=source.std,
+        class_names=source.class_names,
+    )
+
+
+def limited(total: int, limit: int | None) -> NDArray[np.int64]:
+    """Positions left by a limit: ``floor(i * total / limit)``, ascending, all of them without one."""
+    if limit is None or limit >= total:
+        return np.arange(total)
+    return np.arange(limit) * total // limit
+
+
+def open_source(config: DatasetConfig) -> ImageSource:
+    """Open a data set with its loader.
+
+    Raises:
+        DatasetError: see ``describe_dataset``.
+    """
+    if config.limit is not None and (type(config.limit) is not int or config.limit < 1):
+        raise DatasetError(f"{config.name}: limit must be a whole number >= 1, got {config.limit!r}")
+    loader = LOADERS[config.name] if config.name in LOADERS else _plug_in(config.name)
+    for field, readers in _COLUMN_READERS.items():
+        if getattr(config, field) is not None and config.name in LOADERS and config.name not in readers:
+            raise DatasetError(f"{config.name}: {field} is for {' and '.join(readers)} only; leave it out")
+    source = loader(config)
+    if not isinstance(source, ImageSource):
+        raise DatasetError(
+            f"{config.name}: returned {type(source).__name__}; a loader returns an ImageSource"
+        )
+    return source
+
+
+def _plug_in(name: str) -> Loader:
+    known = ", ".join(LOADERS)
+    if not _PLUG_IN.fullmatch(name):
+        close = difflib.get_close_matches(name, LOADERS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ";"
+        raise DatasetError(f"unknown data set {name!r}{hint} Known: {known}, or package.module:Name")
+    module, _, attribute = name.partition(":")
+    try:
+        loader: Loader = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise DatasetError(
+            f"data set {name!r}: {error}; install its package where the workers run"
+        ) from error
+    return loader
