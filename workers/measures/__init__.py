@@ -1,1 +1,25 @@
 """Measures: named numbers of a point, one per file."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from hushsweep.workers.measures.accuracy import Accuracy as Accuracy
+    from hushsweep.workers.measures.base import Measure as Measure
+    from hushsweep.workers.measures.base import MeasureRows as MeasureRows
+    from hushsweep.workers.measures.base import Statistic as Statistic
+    from hushsweep.workers.measures.base import Subject as Subject
+    from hushsweep.workers.measures.hcr import Hcr as Hcr
+    from hushsweep.workers.measures.registry import MEASURES as MEASURES
+    from hushsweep.workers.measures.registry import find_measure as find_measure
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "accuracy": ["Accuracy"],
+        "base": ["Measure", "MeasureRows", "Statistic", "Subject"],
+        "hcr": ["Hcr"],
+        "registry": ["MEASURES", "find_measure"],
+    },
+)

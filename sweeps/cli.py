@@ -1,0 +1,309 @@
+"""The command line: one small function per command; what is heavy is imported inside."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from hushsweep.sweeps.planner import Plan
+    from hushsweep.sweeps.session import Summary
+
+USER_ERROR = 2
+
+app = typer.Typer(
+    help="Measure how much confidentiality noise buys in image classification, and what it costs in accuracy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Spec = Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")]
+Results = Annotated[Path, typer.Option("--results", help="The results folder.", metavar="DIR")]
+RESULTS = Path("results")
+
+
+def main() -> None:
+    """Run the command line."""
+    for name, value in (
+        ("RAY_USAGE_STATS_ENABLED", "0"),
+        ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("GIT_PYTHON_REFRESH", "quiet"),
+    ):
+        os.environ.setdefault(name, value)
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(f"hushsweep {version('hushsweep')}")
+        raise typer.Exit
+
+
+@app.command(epilog="Example: hushsweep plan sweeps/examples/quickstart.yaml")
+def plan(
+    spec: Spec,
+    results: Results = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Show points, trials, what the store holds already and what the rest will cost; runs nothing."""
+    with _sentences():
+        from hushsweep.sweeps.session import plan as make
+
+        planned = make(spec, results=results)
+        if as_json:
+            typer.echo(json.dumps(_plan_json(planned), indent=2))
+        else:
+            _print_plan(planned, Console())
+
+
+@app.command(epilog="Example: hushsweep run sweeps/examples/quickstart.yaml --results results")
+def run(
+    spec: Spec,
+    results: Results = RESULTS,
+    local: Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Address of a running Ray cluster, e.g. auto.", metavar="ADDR")
+    ] = None,
+    insecure: Annotated[bool, typer.Option(help="Allow an --address without a Ray token.")] = False,
+    recompute: Annotated[
+        list[str] | None, typer.Option(help="Compute this measure again (repeatable).", metavar="MEASURE")
+    ] = None,
+    mlflow: Annotated[bool, typer.Option(help="Mirror the rows to MLflow while running.")] = True,
+) -> None:
+    """Compute what is missing of a sweep: rows in Parquet, runs in MLflow, a figure.
+
+    Exit code: 0 all done, 1 something failed or is missing, 2 the input was wrong, 130 interrupted.
+    """
+    console = Console()
+    with _sentences():
+        from hushsweep.sweeps.progress import live_table
+        from hushsweep.sweeps.session import run as start
+
+        _check_address(local, address, insecure)
+
+        @contextlib.contextmanager
+        def watch(planned: "Plan") -> Iterator[Any]:
+            _print_start(planned, console)
+            with live_table(planned, console) as report:
+                yield report
+
+        summary = start(
+            spec,
+            results=results,
+            local=local,
+            address=address,
+            recompute=recompute or (),
+            mirror=mlflow,
+            watch=watch,
+        )
+        _print_summary(summary, spec, console)
+    raise typer.Exit(summary.exit_code)
+
+
+@app.command(epilog="Example: hushsweep status quickstart")
+def status(
+    sweep: Annotated[str | None, typer.Argument(help="Name of a sweep; default: all.")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Show progress, failures with their reasons, throughput and time left."""
+    with _sentences():
+        from hushsweep.sweeps.reports import print_status
+
+        print_status(results, sweep, Console())
+
+
+@app.command(epilog='Example: hushsweep query "SELECT model, level, top1, std_bound_median FROM tradeoff"')
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT.")],
+    results: Results = RESULTS,
+    output_format: Annotated[
+        str, typer.Option("--format", help="table, csv, json or parquet.", metavar="FORMAT")
+    ] = "table",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Ask the results in SQL (DuckDB, read-only).
+
+    Views: tradeoff, measurements, per_image_accuracy, per_image_hcr, modes, shifts, sweeps.
+    """
+    with _sentences():
+        from hushsweep.dashboards import run_query, write_result
+
+        write_result(run_query(results, sql), output_format, output)
+
+
+@app.command(epilog="Example: hushsweep schema > sweep.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of a sweep file, for editors."""
+    with _sentences():
+        from hushsweep.sweeps.spec import json_schema
+
+        typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command(epilog="Example: hushsweep mirror quickstart --rebuild")
+def mirror(
+    sweep: Annotated[str | None, typer.Argument(help="Name of a sweep; default: all.")] = None,
+    results: Results = RESULTS,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server or database; default: DIR/mlflow.db.", metavar="URI")
+    ] = None,
+    rebuild: Annotated[bool, typer.Option(help="Delete this store's runs first.")] = False,
+) -> None:
+    """Bring MLflow up to date with the rows, or rebuild it from them."""
+    with _sentences():
+        from hushsweep.dashboards import mirror as mirror_rows
+
+        report = mirror_rows(results, sweep, tracking_uri=tracking_uri, rebuild=rebuild)
+        Console().print(str(report))
+
+
+@app.command(epilog="Example: hushsweep doctor")
+def doctor(results: Results = RESULTS) -> None:
+    """Show what this machine can do (devices, Ray, MLflow, data, disk), each with its mend."""
+    with _sentences():
+        from hushsweep.sweeps.reports import print_health
+
+        healthy = print_health(results, Console())
+    raise typer.Exit(0 if healthy else 1)
+
+
+@app.command(epilog="Example: hushsweep ui --port 5000")
+def ui(
+    results: Results = RESULTS,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on loopback; Ctrl-C ends it."""
+    with _sentences():
+        from hushsweep.sweeps.reports import serve_ui
+
+        code = serve_ui(results, port, Console())
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Print a user's mistake as the sentence that it is, without a traceback."""
+    from hushsweep.datasets.results import StoreError
+
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except ValueError as error:
+        if not _for_users(error) and not isinstance(error, StoreError):
+            raise
+        _refuse(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has left: nothing to say to it
+        raise typer.Exit(0) from None
+
+
+def _for_users(error: ValueError) -> bool:
+    names = {
+        "SpecError",
+        "RunError",
+        "PlugInError",
+        "DatasetError",
+        "StoreError",
+        "QueryError",
+        "MirrorError",
+    }
+    return any(cls.__name__ in names for cls in type(error).__mro__)
+
+
+def _refuse(message: str) -> NoReturn:
+    for line in message.splitlines():
+        typer.echo(f"error: {line}", err=True)
+    raise typer.Exit(USER_ERROR)
+
+
+def _check_address(local: bool, address: str | None, insecure: bool) -> None:
+    from hushsweep.sweeps.errors import RunError
+
+    if local and address:
+        raise RunError("--local and --address: expected one of them, got both; leave one out")
+    token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if address and not token and not insecure:
+        raise RunError(
+            "--address: no Ray token is set, and whoever reaches an open cluster can run code on it; "
+            "set RAY_AUTH_TOKEN_PATH to the cluster's token file (and RAY_AUTH_MODE=token), or pass --insecure"
+        )
+
+
+def _print_start(planned: "Plan", console: Console) -> None:
+    there = f", {planned.existing} of them there already" if planned.existing else ""
+    console.print(
+        f"[bold]{planned.sweep}[/]: {len(planned.points)} points, {planned.wanted} measures{there}; "
+        f"{planned.missing} to compute in {len(planned.trials) * planned.shards} trials"
+    )
+
+
+def _print_plan(planned: "Plan", console: Console) -> None:
+    from rich.table import Table
+
+    _print_start(planned, console)
+    if not planned.trials:
+        console.print("Nothing to compute.")
+        return
+    table = Table(
+        "trial", "points", "measures", "images", "image passes", "head passes", "solves", "training"
+    )
+    for trial in planned.trials:
+        setting, estimate = trial.setting, trial.estimate
+        table.add_row(
+            f"{setting.dataset.name} · {setting.model.name} ({setting.checked.weights}) · {setting.cut}",
+            str(len(trial.points)),
+            str(sum(len(point.measures) for point in trial.points)),
+            f"{setting.info.size:,}",
+            f"{estimate.image_passes:,}",
+            f"{estimate.head_passes:,}",
+            f"{estimate.solves:,}",
+            "yes" if estimate.trainings else "-",
+        )
+    console.print(table)
+    console.print(
+        "image pass: one image up to the cut; head pass: one image from the cut on, per level and draw "
+        "(a linear head shares them); solve: one least-squares problem of the HCR search."
+    )
+
+
+def _plan_json(planned: "Plan") -> dict[str, Any]:
+    return {
+        **planned.document(),
+        "wanted": planned.wanted,
+        "existing": planned.existing,
+        "missing": planned.missing,
+        "shards": planned.shards,
+        "trials": [
+            {
+                "dataset": trial.setting.dataset.name,
+                "model": trial.setting.model.name,
+                "weights": trial.setting.checked.weights,
+                "cut": trial.setting.cut,
+                "images": trial.setting.info.size,
+                "points": [point.point_id for point in trial.points],
+                "estimate": vars(trial.estimate),
+            }
+            for trial in planned.trials
+        ],
+    }
+
+
+def _print_summary(summary: "Summary", spec: Path, console: Console) -> None:
+    from hushsweep.sweeps.reports import print_results
+
+    print_results(summary, spec, console)

@@ -1,0 +1,287 @@
+"""The Ray Tune driver: schedules trials over the workers of this machine or of a cluster.
+
+Tune is a scheduler here and nothing more: its folder is scratch, resuming is planning again against the store.
+"""
+
+import contextlib
+import io
+import math
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hushsweep.datasets.results import Store, StoreError
+from hushsweep.sweeps.errors import RunError
+from hushsweep.sweeps.runner import RunnerOptions
+from hushsweep.sweeps.spec import ExecutionSpec
+from hushsweep.workers.commit import commit_failures
+from hushsweep.workers.devices import resolve_device
+from hushsweep.workers.progress import Progress, Report
+from hushsweep.workers.trial import Execution, Trial
+
+_REPORT_EVERY = 1.0
+"""Seconds between two reports of a trial that has nothing but images to report."""
+_SCRATCH = "tune"
+
+
+def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions, report: Report) -> None:
+    """Run trials on Ray workers.
+
+    Workers are kept between trials, so that a model is loaded once per worker. A trial whose worker died is repeated
+    ``max_failures`` times; after that its points get failed rows.
+
+    Raises:
+        RunError: the cluster cannot be reached or does not have what a trial asks for.
+        StoreError: a worker could not write the results folder.
+        KeyboardInterrupt: the run was interrupted; what was complete stays complete.
+    """
+    with ray_cluster(options.address):
+        from ray import tune
+
+        cpus, gpus = _resources(options.execution, len(trials))
+        concurrent = options.execution.max_concurrent_trials
+        trainable = tune.with_parameters(
+            _run_trial,
+            trials=list(trials),
+            results=str(results),
+            execution=_execution(options.execution, cpus),
+            git_commit=options.git_commit,
+        )
+        watcher = _Watcher(report)
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+            param_space={"trial": tune.grid_search(list(range(len(trials))))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent),
+            run_config=tune.RunConfig(
+                storage_path=str(results / "cache" / _SCRATCH),
+                name=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+                failure_config=tune.FailureConfig(max_failures=options.execution.max_failures),
+                callbacks=[watcher.callback()],
+                verbose=0,
+            ),
+        )
+        with contextlib.redirect_stdout(io.StringIO()):  # Tune prints two lines even when asked to be silent
+            outcome = tuner.fit()
+    if watcher.store_error:
+        raise StoreError(watcher.store_error)
+    _fail_dead_trials(trials, outcome, results, report)
+    if watcher.ended < len(trials):
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Connect to a cluster, or start one on this machine, with token authentication and nothing sent anywhere.
+
+    Raises:
+        RunError: no cluster answers at ``address``.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None and "RAY_AUTH_TOKEN" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    import ray
+
+    already = ray.is_initialized()
+    if not already:
+        try:
+            ray.init(
+                address=address,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=True,
+            )
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            text = " ".join(str(error).split())[:300]
+            raise RunError(
+                f"--address {address}: no Ray cluster answers there: {text}; start one with 'ray start --head', "
+                "or leave --address out to use this machine"
+            ) from error
+    try:
+        yield
+    finally:
+        if not already:
+            ray.shutdown()
+
+
+def cluster_device(address: str, execution: ExecutionSpec) -> str:
+    """Ask a worker of a cluster which type of device it computes on."""
+    with ray_cluster(address):
+        import ray
+
+        gpus = 0 if execution.gpus_per_trial == 0 or not ray.cluster_resources().get("GPU") else 0.01
+        probe = ray.remote(num_cpus=0.01, num_gpus=gpus)(_probe_device)
+        found: str = ray.get(probe.remote())
+    return found
+
+
+def _probe_device() -> str:
+    return resolve_device("auto").type
+
+
+def _token_file() -> Path:
+    """Return our own token file, readable by this user alone: whoever has the token can run code as us."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hushsweep"
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = state / "ray_token"
+    if not file.exists():
+        partial = file.with_suffix(f".{os.getpid()}.tmp")
+        partial.touch(mode=0o600)
+        partial.write_text(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(partial)  # the first of several starting drivers wins, with a whole token
+        partial.unlink()
+    return file
+
+
+def _resources(execution: ExecutionSpec, trials: int) -> tuple[float, float]:
+    """Choose a trial's CPUs and GPUs, and refuse what no node of the cluster has."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most_cpus = max(node.get("CPU", 0.0) for node in nodes)
+    most_gpus = max(node.get("GPU", 0.0) for node in nodes)
+    total_cpus, total_gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
+    gpus = execution.gpus_per_trial
+    if gpus == "auto":
+        gpus = 1.0 if total_gpus else 0.0
+    places = total_gpus / gpus if gpus else total_cpus
+    if execution.max_concurrent_trials:
+        places = min(places, execution.max_concurrent_trials)
+    cpus = execution.cpus_per_trial
+    if cpus == "auto":
+        # a trial alone on a machine takes all of it; GPUs share the cores among them
+        cpus = max(1.0, float(math.floor(min(most_cpus, total_cpus / max(1, min(places, trials))))))
+    for name, asked, most in (("cpus_per_trial", cpus, most_cpus), ("gpus_per_trial", gpus, most_gpus)):
+        if asked > most:
+            raise RunError(
+                f"execution.{name}: {asked:g} asked for, but no node of the cluster has more than {most:g}; "
+                "ask for less, or start a larger node"
+            )
+    return cpus, gpus
+
+
+def _execution(spec: ExecutionSpec, cpus: float) -> Execution:
+    threads = spec.threads or max(1, math.floor(cpus))
+    return Execution(
+        batch_size=spec.batch_size,
+        threads=threads,
+        decode_threads=threads,
+        feature_cache_gb=spec.feature_cache_gb,
+    )
+
+
+def _run_trial(
+    config: dict[str, Any],
+    *,
+    trials: list[Trial],
+    results: str,
+    execution: Execution,
+    git_commit: str | None,
+) -> None:
+    """Run one trial in a worker and pass its progress on."""
+    import ray
+    from ray import tune
+
+    from hushsweep.workers.evaluate import evaluate
+
+    reporter = _Reporter()
+    try:
+        evaluate(
+            trials[config["trial"]],
+            results=results,
+            execution=execution,
+            provenance={
+                "node": f"{socket.gethostname()} ({ray.util.get_node_ip_address()})",
+                "worker": str(os.getpid()),
+                "ray_trial_id": tune.get_context().get_trial_id(),
+                "git_commit": git_commit,
+            },
+            report=reporter,
+        )
+    except StoreError as error:  # repeating the trial would not mend a full disk
+        tune.report({**reporter.flush(), "ended": True, "store_error": str(error)})
+        return
+    tune.report({**reporter.flush(), "ended": True})
+
+
+class _Reporter:
+    """Adds up a trial's progress and passes it to Tune now and then; at once when rows became durable."""
+
+    def __init__(self) -> None:
+        self._sum = {"images": 0, "complete": 0, "failed": 0}
+        self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        from ray import tune
+
+        for name in self._sum:
+            self._sum[name] += getattr(progress, name)
+        if progress.complete or progress.failed or time.monotonic() - self._last > _REPORT_EVERY:
+            tune.report(self.flush())
+
+    def flush(self) -> dict[str, int]:
+        found, self._sum = self._sum, dict.fromkeys(self._sum, 0)
+        self._last = time.monotonic()
+        return found
+
+
+class _Watcher:
+    """Takes progress from Tune's results; nothing that goes wrong here may end the sweep."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.ended = 0
+        self.store_error: str | None = None
+
+    def callback(self) -> Any:
+        """Return the Tune callback."""
+        from ray import tune
+
+        watcher = self
+
+        class Callback(tune.Callback):  # type: ignore[misc]
+            def on_trial_result(
+                self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
+            ) -> None:
+                with contextlib.suppress(Exception):
+                    watcher.see(result)
+
+            def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+                watcher.ended += 1
+
+        return Callback()
+
+    def see(self, result: dict[str, Any]) -> None:
+        """Count one report of a trial."""
+        if result.get("ended") and not result.get("done"):
+            self.ended += 1
+            self.store_error = self.store_error or result.get("store_error")
+        if not result.get("done"):
+            self._report(Progress(*(int(result.get(name, 0)) for name in ("images", "complete", "failed"))))
+
+
+def _fail_dead_trials(trials: Sequence[Trial], outcome: Any, results: Path, report: Report) -> None:
+    """Give every point of a trial whose worker kept dying a row that says so, unless it is complete."""
+    store = Store(results)
+    completed = store.completed()
+    for found in outcome:
+        if found.error is None:
+            continue
+        trial = trials[found.config["trial"]]
+        reason = "the worker died or failed on every attempt: " + " ".join(str(found.error).split())[-400:]
+        failed = 0
+        for point in trial.points:
+            for measure in point.measures:
+                if (point.point_id, measure.measure_id) not in completed:
+                    failed += commit_failures(store, trial, {point.point_id: reason}, {}, measure)
+        report(Progress(failed=failed))

@@ -1,0 +1,140 @@
+"""Field types of a sweep file: a scalar that may be a list, and messages that say what is allowed."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from hushsweep.sweeps.errors import Problem
+
+T = TypeVar("T")
+
+
+class _ScalarOrList:
+    """Publish a list field as what a user may write: one value, or a list of different ones."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        array = handler(core)
+        return {"anyOf": [array["items"], {**array, "minItems": 1, "uniqueItems": True}]}
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if not values:
+        raise PydanticCustomError("empty_list", "expected one value or a list of values, got an empty list")
+    for position, value in enumerate(values):
+        if value in values[:position]:
+            raise PydanticCustomError("duplicate", "the value {value} stands twice", {"value": repr(value)})
+    return values
+
+
+Listable = Annotated[list[T], BeforeValidator(_as_list), AfterValidator(_distinct), _ScalarOrList()]
+"""One value or a non-empty list of different values; read as a list. Lists multiply."""
+
+
+class SpecModel(BaseModel):
+    """Base of everything in a sweep file: unknown keys, wrong types, NaN and infinity are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecModel]:
+    """Derive the sweep-file model of a plug-in from its dataclass: every field may be a list.
+
+    Limits come from the dataclass field's metadata: ``ge``, ``gt``, ``le``, ``lt``.
+    """
+    hints = typing.get_type_hints(cls)
+    fields: dict[str, Any] = {"name": (str, Field(description=f"{name}"))}
+    for field in dataclasses.fields(cls):
+        limits = {key: value for key, value in field.metadata.items() if key in ("ge", "gt", "le", "lt")}
+        inner = _without_none(hints[field.name])
+        scalar = Annotated[inner, Field(**limits)] if limits else inner  # type: ignore[valid-type]
+        required = field.default is dataclasses.MISSING
+        fields[field.name] = (
+            (Listable[scalar], ...) if required else (Listable[scalar] | None, None)  # type: ignore[valid-type]
+        )
+    return create_model(f"{cls.__name__}Spec", __base__=SpecModel, __doc__=cls.__doc__, **{**fields, **extra})
+
+
+def problems_of(
+    error: ValidationError, prefix: tuple[str | int, ...], model: type[BaseModel] | None
+) -> list[Problem]:
+    """Turn pydantic's findings into the project's sentences."""
+    known = () if model is None else tuple(model.model_fields)
+    return [
+        Problem((*prefix, *(step for step in found["loc"])), _sentence(found, known))
+        for found in error.errors()
+    ]
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Say that a key is not known and which one may have been meant."""
+    known = sorted(known)
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown key{hint} Known: {', '.join(known)}"
+
+
+_EXPECTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "finite_number": "a finite number",
+    "list_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+    "model_attributes_type": "keys and values",
+}
+_LIMITS = {
+    "greater_than_equal": (">=", "ge"),
+    "greater_than": (">", "gt"),
+    "less_than_equal": ("<=", "le"),
+    "less_than": ("<", "lt"),
+}
+
+
+def _sentence(found: Mapping[str, Any], known: tuple[str, ...]) -> str:  # noqa: PLR0911 (one return per kind)
+    kind, value, context = found["type"], found.get("input"), found.get("ctx", {})
+    if kind == "missing":
+        return "is missing; it has to be given"
+    if kind == "extra_forbidden":
+        return unknown_key(str(found["loc"][-1]), known if len(found["loc"]) == 1 else ())
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind]}, got {value!r}"
+    if kind in _LIMITS:
+        sign, key = _LIMITS[kind]
+        return f"expected a number {sign} {context[key]:g}, got {value!r}"
+    if kind == "literal_error":
+        return f"expected {context['expected']}, got {value!r}"
+    if kind == "string_pattern_mismatch":
+        return (
+            "expected a plain name (letters, digits, '.', '_' and '-', "
+            f"starting with a letter or digit, at most 100 characters), got {value!r}"
+        )
+    return str(found["msg"])
+
+
+def _without_none(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        return parts[0] if len(parts) == 1 else typing.Union[tuple(parts)]  # noqa: UP007
+    return hint

@@ -1,0 +1,163 @@
+"""Which fields of a sweep file can change a number, and the ids made of them.
+
+A point's id is the hash of its identity; nothing about how it was run enters. Changing the lists below, or what goes
+into an id, raises ``IDENTITY_VERSION``: stored rows are then computed anew.
+"""
+
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from hushsweep.datasets.images import DatasetConfig, DatasetInfo
+from hushsweep.workers.measures import find_measure
+from hushsweep.workers.mechanisms import find_mechanism
+from hushsweep.workers.models import CheckedModel, InputTransform, ModelConfig
+from hushsweep.workers.trial import MeasureConfig, StageConfig, content_id
+
+IDENTITY_VERSION = 1
+
+IDENTITY_FIELDS = frozenset(
+    {
+        "seed",
+        "cut",
+        "precision",
+        "device",
+        "mechanism",
+        "measures",
+        "dataset.name",
+        "dataset.split",
+        "dataset.limit",
+        "dataset.label_column",
+        "dataset.image_column",
+        "dataset.input_size",
+        "model.name",
+        "model.weights",
+        "model.seed",
+        "model.num_classes",
+        "model.in_channels",
+        "model.network_size",
+        "model.epochs",
+        "model.batch_size",
+        "model.learning_rate",
+        "model.training_threads",
+    }
+)
+EXECUTION_FIELDS = frozenset(
+    {
+        "name",
+        "description",
+        "dataset.root",  # where the data lie; what they are enters as their fingerprint
+        "execution.batch_size",
+        "execution.shards",
+        "execution.cpus_per_trial",
+        "execution.gpus_per_trial",
+        "execution.max_concurrent_trials",
+        "execution.max_failures",
+        "execution.threads",
+        "execution.feature_cache_gb",
+    }
+)
+SEEDED_WEIGHTS = ("train", "random", "prototype")
+TRAINING_FIELDS = ("epochs", "batch_size", "learning_rate", "training_threads")
+
+
+def subject_identity(
+    *,
+    dataset: DatasetConfig,
+    info: DatasetInfo,
+    training_data: str | None,
+    model: ModelConfig,
+    checked: CheckedModel,
+    transform: InputTransform,
+    cut: str,
+    precision: str,
+    device: str,
+) -> dict[str, Any]:
+    """Return what identifies data, model, weights and cut: the part that the points of a trial share.
+
+    Args:
+        dataset: settings; the root is left out.
+        info: gives the split that was found and the fingerprint of the data.
+        training_data: fingerprint of the images that the weights are trained on, None if they are not.
+        model: settings.
+        checked: gives the weights and number of classes that were resolved.
+        transform: how images become inputs.
+        cut: the cut.
+        precision: of the activations.
+        device: type of device.
+    """
+    trained = model.weights == "train"
+    return {
+        "version": IDENTITY_VERSION,
+        "dataset": {
+            "name": dataset.name,
+            "split": info.split,
+            "fingerprint": info.fingerprint,
+            "limit": dataset.limit,
+            "label_column": dataset.label_column,
+            "image_column": dataset.image_column,
+        },
+        "transform": asdict(transform),
+        "model": {
+            "name": model.name,
+            "weights": checked.weights_digest or checked.weights,
+            "seed": model.seed if model.weights in SEEDED_WEIGHTS else None,
+            "num_classes": checked.num_classes,
+            "in_channels": model.in_channels,
+            "training": {name: getattr(model, name) for name in TRAINING_FIELDS} if trained else None,
+            "training_data": training_data,
+        },
+        "cut": cut,
+        "precision": precision,
+        "device": device,
+    }
+
+
+def point_id(subject: dict[str, Any], stages: tuple[StageConfig, ...], seed: int) -> str:
+    """Return the id of one point."""
+    return content_id({**subject, "mechanism": [_stage_identity(stage) for stage in stages], "seed": seed})
+
+
+def curve_id(subject: dict[str, Any], stages: tuple[StageConfig, ...], seed: int) -> str:
+    """Return the id shared by the points that differ from this one in the level alone."""
+    place = level_place(stages)
+    levelless = list(stages)
+    if place is not None:
+        stage, name = stages[place], level_name(stages[place])
+        levelless[place] = replace(stage, parameters={**stage.parameters, str(name): None})
+    return content_id({**subject, "curve": [_stage_identity(stage) for stage in levelless], "seed": seed})
+
+
+def measure_id(name: str, options: dict[str, Any]) -> str:
+    """Return the id of a measure with all its options."""
+    return content_id({"measure": name, "version": find_measure(name).VERSION, "options": options})
+
+
+def measure_config(name: str, options: dict[str, Any]) -> MeasureConfig:
+    """Complete a measure's options by their defaults and give it its id."""
+    measure = find_measure(name)(**options)
+    complete = {field.name: getattr(measure, field.name) for field in fields(measure)}
+    return MeasureConfig(measure_id=measure_id(name, complete), name=name, options=complete)
+
+
+def level_place(stages: tuple[StageConfig, ...]) -> int | None:
+    """Return the place in the chain of the mechanism whose level is the point's: the last one that has one."""
+    places = [place for place, stage in enumerate(stages) if level_name(stage) is not None]
+    return places[-1] if places else None
+
+
+def level_name(stage: StageConfig) -> str | None:
+    """Return the field that is a stage's level, None if it has none or is to be searched for."""
+    levels = find_mechanism(stage.name).LEVELS
+    return next((name for name in levels if stage.parameters.get(name) is not None), None)
+
+
+def _stage_identity(stage: StageConfig) -> dict[str, Any]:
+    searched = stage.target_accuracy_loss is not None
+    return {
+        "name": stage.name,
+        "version": find_mechanism(stage.name).VERSION,
+        "at": stage.at,
+        "parameters": stage.parameters,
+        "target_accuracy_loss": stage.target_accuracy_loss,
+        "calibration": stage.calibration if searched else None,
+    }

@@ -1,0 +1,179 @@
+"""From points to trials: what the store holds is left out, what shares work runs together. Pure: no disk, no clock."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hushsweep.sweeps.resolve import Point, Setting
+from hushsweep.workers.trial import MeasureConfig, PointConfig, Trial
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a trial will roughly cost, in counts that a user knows the price of."""
+
+    image_passes: int
+    """Images through the network up to the cut; the features of a cut serve all levels, seeds and draws."""
+    head_passes: int
+    """Images through the rest of the network: levels times draws, less what a linear head shares."""
+    solves: int
+    """Least-squares solves of the HCR search: images times restarts times rounds."""
+    trainings: int
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(
+            self.image_passes + other.image_passes,
+            self.head_passes + other.head_passes,
+            self.solves + other.solves,
+            self.trainings + other.trainings,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrial:
+    """Points that run together, before they are cut into shards."""
+
+    setting: Setting
+    points: tuple[PointConfig, ...]
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a sweep asks for, what is there, and what runs."""
+
+    sweep: str
+    points: tuple[Point, ...]
+    trials: tuple[PlannedTrial, ...]
+    wanted: int
+    """(point, measure) pairs of the sweep."""
+    existing: int
+    """Those that the store holds."""
+    shards: int = 1
+    salt: str = ""
+    estimate: Estimate = field(default=Estimate(0, 0, 0, 0))
+
+    @property
+    def missing(self) -> int:
+        """(point, measure) pairs to compute."""
+        return self.wanted - self.existing
+
+    def shard_trials(self) -> list[Trial]:
+        """Return what workers are given: every trial once per shard."""
+        return [
+            Trial(
+                dataset=trial.setting.dataset,
+                input_size=trial.setting.input_size,
+                model=trial.setting.model,
+                cut=trial.setting.cut,
+                precision=trial.setting.precision,
+                device=trial.setting.device,
+                points=trial.points,
+                shard=shard,
+                shards=self.shards,
+                salt=self.salt,
+            )
+            for trial in self.trials
+            for shard in range(self.shards)
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Return the list of points as the store keeps it beside the rows."""
+        return {
+            "schema_version": 1,
+            "sweep": self.sweep,
+            "points": [
+                {
+                    "point_id": point.point_id,
+                    "curve_id": point.curve_id,
+                    "label": point.label,
+                    "fields": point.fields,
+                    "measures": [
+                        {"measure_id": m.measure_id, "name": m.name, "options": m.options}
+                        for m in point.measures
+                    ],
+                }
+                for point in self.points
+            ],
+        }
+
+
+def make_plan(
+    sweep: str,
+    points: Sequence[Point],
+    completed: Collection[tuple[str, str]],
+    *,
+    shards: int = 1,
+    recompute: Collection[str] = (),
+    salt: str = "",
+) -> Plan:
+    """Subtract what is complete and group the rest.
+
+    Args:
+        sweep: name of the sweep.
+        points: all its points.
+        completed: (point_id, measure_id) pairs that the store holds.
+        shards: parts into which each trial's images are cut.
+        recompute: names of measures to compute again although they are there.
+        salt: sets a repetition on purpose apart from what was computed before.
+    """
+    groups = dict[str, list[Point]]()
+    missing = dict[str, tuple[MeasureConfig, ...]]()
+    for point in points:
+        missing[point.point_id] = tuple(
+            measure
+            for measure in point.measures
+            if measure.name in recompute or (point.point_id, measure.measure_id) not in completed
+        )
+        if missing[point.point_id]:
+            groups.setdefault(_group(point.setting), []).append(point)
+    trials = []
+    for members in groups.values():
+        configs = tuple(
+            PointConfig(
+                point_id=point.point_id,
+                curve_id=point.curve_id,
+                stages=point.stages,
+                seed=point.seed,
+                measures=missing[point.point_id],
+                fields=point.fields,
+            )
+            for point in members
+        )
+        setting = members[0].setting
+        trials.append(PlannedTrial(setting=setting, points=configs, estimate=_estimate(setting, configs)))
+    wanted = sum(len(point.measures) for point in points)
+    return Plan(
+        sweep=sweep,
+        points=tuple(points),
+        trials=tuple(trials),
+        wanted=wanted,
+        existing=wanted - sum(map(len, missing.values())),
+        shards=shards,
+        salt=salt if recompute else "",
+        estimate=sum((trial.estimate for trial in trials), Estimate(0, 0, 0, 0)),
+    )
+
+
+def _group(setting: Setting) -> str:
+    return repr(
+        (setting.dataset, setting.input_size, setting.model, setting.cut, setting.precision, setting.device)
+    )
+
+
+def _estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
+    size = setting.info.size
+    image_passes, head_passes, solves = size, size, 0
+    searches = set[tuple[str, int]]()
+    for point in points:
+        for measure in point.measures:
+            options = measure.options
+            if measure.name == "accuracy":
+                head_passes += size * options["draws"]
+                if any(stage.at == "input" for stage in point.stages):
+                    image_passes += size * options["draws"]
+            elif measure.name == "hcr" and (measure.measure_id, point.seed) not in searches:
+                searches.add((measure.measure_id, point.seed))
+                images = min(size, options["images"] or size)
+                solves += images * options["restarts"] * options["rounds"]
+    return Estimate(image_passes, head_passes, solves, int(setting.model.weights == "train"))

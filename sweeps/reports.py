@@ -1,0 +1,233 @@
+"""What the command line prints: results, status, health."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hushsweep.sweeps.progress import clock
+from hushsweep.sweeps.session import Summary
+
+_SHOWN = 24
+"""Rows of the results table that a terminal gets; the rest is a query away."""
+
+
+def print_results(summary: Summary, spec: Path, console: Console) -> None:
+    """Print what a run came to, what it found, and where to look next."""
+    from hushsweep.dashboards import tradeoff
+
+    rate = f", {summary.images / summary.seconds:.0f} images/s" if summary.images else ""
+    console.print(
+        f"{summary.computed} computed, {summary.existing} there before, {summary.missing} missing "
+        f"in {clock(summary.seconds)}{rate}"
+    )
+    for reason in summary.failures[:5]:
+        console.print(f"[red]failed:[/] {escape(reason)}", soft_wrap=True)
+    if len(summary.failures) > 5:
+        console.print(f"... and {len(summary.failures) - 5} more reasons: hushsweep status {summary.sweep}")
+    rows = tradeoff(summary.results, summary.sweep).to_pylist() if summary.wanted > summary.missing else []
+    if rows:
+        console.print(_results_table(rows[:_SHOWN]))
+        if len(rows) > _SHOWN:
+            console.print(f"... and {len(rows) - _SHOWN} more rows")
+        caveats = sorted({row["caveat"] for row in rows if row["caveat"]})
+        for caveat in caveats:
+            console.print(f"[yellow]note:[/] weights: {escape(caveat)}")
+        _explain(rows, console)
+    _next_steps(summary, spec, console)
+
+
+def _results_table(rows: list[dict[str, Any]]) -> Table:
+    has_bounds = any(row["std_bound_median"] is not None for row in rows)
+    table = Table("model", "mechanism", "noise")
+    for name in ("accuracy", "clean", *(["HCR bound"] if has_bounds else [])):
+        table.add_column(name, justify="right")
+    for row in rows:
+        name, level = row["level_name"], row["level"]
+        accuracy = row["top1"]
+        spread = f" ± {100 * row['top1_stderr']:.1f}" if row["top1_stderr"] is not None else ""
+        cells = [
+            escape(row["model"]),
+            escape(f"{row['mechanism']}{_seed(row, rows)}"),
+            "-" if level is None else f"{level:g}" + (" x RMS" if name == "noise_scale" else ""),
+            "-" if accuracy is None else f"{100 * accuracy:.1f}{spread} %",
+            "-" if row["clean_top1"] is None else f"{100 * row['clean_top1']:.1f} %",
+        ]
+        if has_bounds:
+            bound = row["std_bound_median"]
+            cells.append("-" if bound is None else f"{bound:.3g}")
+        table.add_row(*cells)
+    return table
+
+
+def _seed(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    return f" · seed {row['seed']}" if len({other["seed"] for other in rows}) > 1 else ""
+
+
+def _explain(rows: list[dict[str, Any]], console: Console) -> None:
+    console.print(
+        "noise: standard deviation in units of the features' root mean square (RMS). "
+        "accuracy: top-1 with noise, ± standard error over images and draws.",
+        style="dim",
+    )
+    if any(row["std_bound_median"] is not None for row in rows):
+        console.print(
+            "HCR bound: no unbiased reconstruction of a median image from its noisy features can have a smaller "
+            "standard deviation per DCT mode (mean over modes, in normalised pixels); larger is more private.",
+            style="dim",
+        )
+
+
+def _next_steps(summary: Summary, spec: Path, console: Console) -> None:
+    results = "" if summary.results == Path("results").absolute() else f" --results {summary.results}"
+    shown = Table.grid(padding=(0, 2))
+    if summary.interrupted:
+        console.print(
+            "[yellow]Interrupted.[/] What is complete is kept; to go on, run the same command again:"
+        )
+        shown.add_row("  go on", f"hushsweep run {spec}{results}")
+    elif summary.missing:
+        shown.add_row("  try the missing ones again", f"hushsweep run {spec}{results}")
+    if summary.figure is not None:
+        shown.add_row("  picture", str(_short(summary.figure)))
+    shown.add_row(
+        "  rows", f"{_short(summary.results)}/measurements/*.parquet (pandas, DuckDB, polars read them)"
+    )
+    shown.add_row("  SQL", f'hushsweep query "FROM tradeoff"{results}')
+    shown.add_row("  MLflow", f"hushsweep ui{results}   ({summary.mirrored})")
+    console.print("Next:")
+    console.print(shown, soft_wrap=True)
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def print_status(results: Path, sweep: str | None, console: Console) -> None:
+    """Print how far sweeps are.
+
+    Raises:
+        StoreError: there are no results, or no such sweep.
+    """
+    from hushsweep.dashboards import sweep_status
+
+    found = sweep_status(results, sweep)
+    table = Table("sweep", "state")
+    for name in ("points", "done", "failed", "missing", "images/s", "left"):
+        table.add_column(name, justify="right")
+    for status in found:
+        table.add_row(
+            status.sweep,
+            f"run by {status.running}" if status.running else "idle" if status.missing else "finished",
+            *map(str, (status.points, status.done, status.failed, status.missing)),
+            "-" if status.images_per_second is None else f"{status.images_per_second:.0f}",
+            "-" if status.seconds_left is None else clock(status.seconds_left),
+        )
+    console.print(table)
+    for status in found:
+        reasons = dict[str, int]()
+        for failure in status.failures:
+            reasons[failure.reason] = reasons.get(failure.reason, 0) + 1
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+            console.print(f"[red]{status.sweep}: {count} failed:[/] {escape(reason)}", soft_wrap=True)
+
+
+def print_health(results: Path, console: Console) -> bool:
+    """Print what this machine can do; return whether a sweep can run here."""
+    table = Table("what", "state", "mend")
+    healthy = True
+    for name, check in _CHECKS:
+        try:
+            state, mend = check(results)
+        except Exception as error:  # a check that breaks is a finding, not an end
+            state, mend = f"{type(error).__name__}: {error}", "reinstall hushsweep"
+            healthy = False
+        table.add_row(name, escape(state), escape(mend))
+        healthy = healthy and (not mend or mend.startswith("optional"))
+    console.print(table)
+    return healthy
+
+
+def _check_devices(results: Path) -> tuple[str, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return f"{', '.join(names)}; torch {torch.__version__}", ""
+    return f"{os.cpu_count()} CPU cores, no GPU; torch {torch.__version__}", "optional: a CUDA GPU"
+
+
+def _check_ray(results: Path) -> tuple[str, str]:
+    import ray
+
+    if importlib.util.find_spec("aiohttp_cors"):
+        return f"ray {ray.__version__}, with its dashboard", ""
+    return f"ray {ray.__version__}", "optional, to submit jobs: pip install 'hushsweep[cluster]'"
+
+
+def _check_mlflow(results: Path) -> tuple[str, str]:
+    from importlib.metadata import version
+
+    return f"mlflow {version('mlflow')}, {results}/mlflow.db", ""
+
+
+def _check_data(results: Path) -> tuple[str, str]:
+    root = os.environ.get("HUSHSWEEP_DATA")
+    if root is None:
+        return "HUSHSWEEP_DATA is not set; digits needs none", "optional: docs/datasets.md"
+    if not os.access(root, os.R_OK | os.X_OK):
+        return f"HUSHSWEEP_DATA={root} cannot be read", "set it to a readable folder (docs/datasets.md)"
+    return (
+        f"HUSHSWEEP_DATA={root}: {', '.join(sorted(p.name for p in Path(root).iterdir() if p.is_dir()))}",
+        "",
+    )
+
+
+def _check_results(results: Path) -> tuple[str, str]:
+    from hushsweep.sweeps.session import existing_store
+
+    folder = results if results.exists() else results.absolute().parent
+    free = shutil.disk_usage(folder).free / 1e9
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return f"{results} cannot be written: {error.strerror}", "choose another --results"
+    store = existing_store(results)
+    sweeps = f", {len(store.sweeps())} sweeps" if store else ", no results yet"
+    return f"{results}: {free:.0f} GB free{sweeps}", "" if free > 5 else "free some disk space"
+
+
+_CHECKS: tuple[tuple[str, Callable[[Path], tuple[str, str]]], ...] = (
+    ("devices", _check_devices),
+    ("Ray", _check_ray),
+    ("MLflow", _check_mlflow),
+    ("data", _check_data),
+    ("results", _check_results),
+)
+
+
+def serve_ui(results: Path, port: int, console: Console) -> int:
+    """Run the MLflow UI on loopback until it is interrupted.
+
+    Raises:
+        StoreError: there are no results.
+    """
+    from hushsweep.dashboards.tracking import ui_command
+    from hushsweep.datasets.results import Store
+
+    Store(results, create=False)
+    command, environment = ui_command(results, port)
+    console.print(f"MLflow: http://127.0.0.1:{port}   (Ctrl-C ends it)")
+    try:
+        return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode  # noqa: S603
+    except KeyboardInterrupt:
+        return 0

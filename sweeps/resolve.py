@@ -1,0 +1,224 @@
+"""From a sweep to its points: everything that needs the disk or the networks is looked up and checked here, once."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hushsweep.datasets.images import DatasetConfig, DatasetError, DatasetInfo, describe_dataset
+from hushsweep.sweeps.errors import Problem, SpecError
+from hushsweep.sweeps.expand import Grid, expand
+from hushsweep.sweeps.identity import (
+    SEEDED_WEIGHTS,
+    curve_id,
+    level_name,
+    level_place,
+    point_id,
+    subject_identity,
+)
+from hushsweep.sweeps.source import Source
+from hushsweep.sweeps.spec import SweepSpec
+from hushsweep.workers.devices import resolve_device
+from hushsweep.workers.errors import PlugInError
+from hushsweep.workers.models import (
+    CheckedModel,
+    InputTransform,
+    ModelConfig,
+    check_cut,
+    check_model,
+    input_transform,
+)
+from hushsweep.workers.trial import MeasureConfig, StageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Data, model, weights and cut as resolved: what the points of a trial share."""
+
+    dataset: DatasetConfig
+    info: DatasetInfo
+    input_size: int | None
+    model: ModelConfig
+    checked: CheckedModel
+    cut: str
+    precision: str
+    device: str
+    identity: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One point of a sweep with all the measures that the sweep wants of it."""
+
+    point_id: str
+    curve_id: str
+    label: str
+    setting: Setting
+    stages: tuple[StageConfig, ...]
+    seed: int
+    measures: tuple[MeasureConfig, ...]
+    fields: dict[str, Any]
+
+
+def resolve(spec: SweepSpec, source: Source, *, device: str | None = None) -> list[Point]:
+    """Expand a sweep into its points.
+
+    Args:
+        spec: the sweep.
+        source: its text, for messages and relative paths.
+        device: type of the devices that will do the work; None looks at this machine.
+
+    Raises:
+        SpecError: all that is wrong with its data sets, models, cuts and mechanisms.
+    """
+    problems = list[Problem]()
+    grid = expand(spec, source.folder, problems)
+    device = device or _device(spec, problems)
+    settings = list(_settings(grid, device, problems))
+    if problems:
+        raise source.report(problems)
+    points = dict[str, Point]()
+    for setting, stages, seed in itertools.product(settings, grid.chains, grid.seeds):
+        point = _point(setting, stages, seed, tuple(grid.measures))
+        points.setdefault(point.point_id, point)
+    return list(points.values())
+
+
+def _device(spec: SweepSpec, problems: list[Problem]) -> str:
+    try:
+        return resolve_device(spec.device).type
+    except ValueError as error:
+        problems.append(Problem(("device",), str(error)))
+        return "cpu"
+
+
+def _settings(grid: Grid, device: str, problems: list[Problem]) -> Iterator[Setting]:
+    infos = dict[DatasetConfig, DatasetInfo]()
+    for place, dataset, _ in grid.datasets:
+        try:
+            infos[dataset] = describe_dataset(dataset)
+        except DatasetError as error:
+            problems.append(Problem(("dataset", place), str(error)))
+    for (_, dataset, input_size), (place, model) in itertools.product(grid.datasets, grid.models):
+        if dataset not in infos:
+            continue
+        info = infos[dataset]
+        try:
+            checked = check_model(model, info)
+            transform = input_transform(model, info, input_size=input_size)
+            training_data = _training_data(dataset, model)
+        except (PlugInError, DatasetError) as error:
+            problems.append(Problem(("model", place), str(error)))
+            continue
+        for position, cut in enumerate(grid.cuts):
+            try:
+                check_cut(model, cut, info=info, transform=transform)
+            except PlugInError as error:
+                problems.append(Problem(("cut", position), str(error)))
+                continue
+            yield from _with_precisions(
+                grid, dataset, info, input_size, model, checked, transform, cut, device, training_data
+            )
+
+
+def _with_precisions(
+    grid: Grid,
+    dataset: DatasetConfig,
+    info: DatasetInfo,
+    input_size: int | None,
+    model: ModelConfig,
+    checked: CheckedModel,
+    transform: InputTransform,
+    cut: str,
+    device: str,
+    training_data: str | None,
+) -> Iterator[Setting]:
+    for precision in grid.precisions:
+        yield Setting(
+            dataset=dataset,
+            info=info,
+            input_size=input_size,
+            model=model,
+            checked=checked,
+            cut=cut,
+            precision=precision,
+            device=device,
+            identity=subject_identity(
+                dataset=dataset,
+                info=info,
+                training_data=training_data,
+                model=model,
+                checked=checked,
+                transform=transform,
+                cut=cut,
+                precision=precision,
+                device=device,
+            ),
+        )
+
+
+def _training_data(dataset: DatasetConfig, model: ModelConfig) -> str | None:
+    if model.weights != "train":
+        return None
+    return describe_dataset(replace(dataset, split="train", limit=None)).fingerprint
+
+
+def _point(
+    setting: Setting, stages: tuple[StageConfig, ...], seed: int, measures: tuple[MeasureConfig, ...]
+) -> Point:
+    if all(stage.name == "none" for stage in stages):
+        seed = 0  # nothing is drawn, so all seeds are the same point
+    place = level_place(stages)
+    name = None if place is None else level_name(stages[place])
+    target = next((s.target_accuracy_loss for s in stages if s.target_accuracy_loss is not None), None)
+    parameters = {} if place is None else stages[place].parameters
+    mechanism = " + ".join(stage.name + ("@input" if stage.at == "input" else "") for stage in stages)
+    model = setting.model
+    fields = {
+        "dataset": setting.dataset.name,
+        "split": setting.info.split,
+        "data_fingerprint": setting.info.fingerprint,
+        "limit": setting.dataset.limit,
+        "input_size": setting.input_size,
+        "model": model.name,
+        "weights": _weights_name(setting),
+        "weights_digest": setting.checked.weights_digest,
+        "model_seed": model.seed if model.weights in SEEDED_WEIGHTS else None,
+        "num_classes": setting.checked.num_classes,
+        "cut": setting.cut,
+        "mechanism": mechanism,
+        "mechanism_json": json.dumps([vars(stage) for stage in stages], sort_keys=True),
+        "level_name": name if target is None or name else "noise_scale",
+        "level": None if name is None else parameters[name],
+        "noise_scale": parameters.get("noise_scale"),
+        "noise_std": parameters.get("noise_std"),
+        "target_accuracy_loss": target,
+        "seed": seed,
+        "precision": setting.precision,
+        "device_type": setting.device,
+        "caveat": setting.checked.caveat,
+    }
+    strength = (
+        f"target loss {target:g}" if target is not None else f"{name} {parameters[name]:g}" if name else ""
+    )
+    return Point(
+        point_id=point_id(setting.identity, stages, seed),
+        curve_id=curve_id(setting.identity, stages, seed),
+        label=" · ".join(part for part in (model.name, mechanism, strength, f"seed {seed}") if part),
+        setting=setting,
+        stages=stages,
+        seed=seed,
+        measures=measures,
+        fields=fields,
+    )
+
+
+def _weights_name(setting: Setting) -> str:
+    """Name the weights; of a file only its name, since the digest beside it says which file it was."""
+    resolved = setting.checked.weights
+    return Path(resolved).name if "/" in resolved else resolved
+
+
+__all__ = ["Point", "Setting", "SpecError", "resolve"]

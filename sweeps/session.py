@@ -1,0 +1,258 @@
+"""One run of a sweep: plan, compute what is missing, mirror, draw, and say what came out."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hushsweep.datasets.results import Store
+from hushsweep.sweeps.errors import RunError
+from hushsweep.sweeps.planner import Plan, make_plan
+from hushsweep.sweeps.resolve import resolve
+from hushsweep.sweeps.runner import Runner, RunnerOptions, git_commit
+from hushsweep.sweeps.source import Source, read_source
+from hushsweep.sweeps.spec import SweepSpec
+from hushsweep.workers.progress import Progress, Report
+
+_MIRROR_PATIENCE = 60.0
+"""Seconds that a finished run waits for MLflow to catch up before it leaves the rest to ``hushsweep mirror``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """How a run ended; counts are (point, measure) pairs."""
+
+    sweep: str
+    results: Path
+    wanted: int
+    existing: int
+    """Complete before the run began."""
+    computed: int
+    missing: int
+    failures: tuple[str, ...]
+    """Reasons of what failed, each once, most frequent first."""
+    images: int
+    seconds: float
+    interrupted: bool
+    figure: Path | None
+    mirrored: str
+    """What became of the MLflow mirror, in words."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 something is missing or failed, 130 interrupted."""
+        return 130 if self.interrupted else int(self.missing > 0)
+
+
+def plan_sweep(
+    source: Source, store: Store | None, *, recompute: Collection[str] = (), device: str | None = None
+) -> tuple[SweepSpec, Plan]:
+    """Read a sweep and subtract what the store holds.
+
+    Raises:
+        SpecError: the sweep file is wrong.
+        RunError: ``recompute`` names a measure that the sweep does not have.
+    """
+    spec = SweepSpec.from_source(source)
+    points = resolve(spec, source, device=device)
+    names = sorted({measure.name for point in points for measure in point.measures})
+    unknown = [name for name in recompute if name not in names]
+    if unknown:
+        raise RunError(f"--recompute {unknown[0]}: the sweep has no such measure; it has {', '.join(names)}")
+    plan = make_plan(
+        spec.name,
+        points,
+        store.completed() if store else set(),
+        shards=spec.execution.shards,
+        recompute=recompute,
+        salt=datetime.now(UTC).isoformat(),
+    )
+    return spec, plan
+
+
+def plan(path: Path | str, *, results: Path | str = "results") -> Plan:
+    """Return what ``run`` would do; nothing is written.
+
+    Raises:
+        SpecError: the sweep file is wrong.
+        StoreError: the results folder is damaged or of a newer version.
+    """
+    return plan_sweep(read_source(path), existing_store(results))[1]
+
+
+def existing_store(results: Path | str) -> Store | None:
+    """Open a results folder if it is one; never create it."""
+    folder = Path(results).expanduser()
+    return Store(folder, create=False) if (folder / "hushsweep.json").exists() else None
+
+
+def run(
+    path: Path | str,
+    *,
+    results: Path | str = "results",
+    local: bool = False,
+    address: str | None = None,
+    recompute: Collection[str] = (),
+    mirror: bool = True,
+    watch: Callable[[Plan], contextlib.AbstractContextManager[Report]] | None = None,
+) -> Summary:
+    """Compute what is missing of a sweep.
+
+    Args:
+        path: the sweep file.
+        results: the results folder, created if need be.
+        local: run in this process instead of on Ray.
+        address: of a running Ray cluster; None starts one on this machine.
+        recompute: names of measures to compute again.
+        mirror: also keep MLflow up to date.
+        watch: shows progress while the run lasts.
+
+    Raises:
+        SpecError: the sweep file is wrong.
+        StoreError: the results folder cannot be used, or the sweep is being run already.
+        RunError: the run cannot start.
+    """
+    source = read_source(path)
+    spec = SweepSpec.from_source(source)  # a wrong file should not create a results folder
+    store = Store(results)
+    started = time.monotonic()
+    with store.lock(spec.name):
+        device = None
+        if address is not None and spec.device == "auto" and not local:
+            from hushsweep.sweeps.driver import cluster_device
+
+            device = cluster_device(address, spec.execution)
+        spec, planned = plan_sweep(source, store, recompute=recompute, device=device)
+        document = {**planned.document(), "created_at": datetime.now(UTC).isoformat()}
+        store.write_sweep(spec.name, spec_text=source.text, plan={**document, "spec": source.data})
+        counted = _Counter()
+        options = RunnerOptions(execution=spec.execution, address=address, git_commit=git_commit())
+        interrupted = False
+        with _mirror_beside(store, spec.name, enabled=mirror) as finish_mirror:
+            try:
+                with watch(planned) if watch else contextlib.nullcontext(lambda progress: None) as report:
+                    _compute(planned, _runner(local), store, options, counted.then(report))
+            except KeyboardInterrupt:
+                interrupted = True
+            mirrored = finish_mirror(interrupted)
+        figure = None if interrupted else _draw(store, spec.name)
+    return _summarise(planned, store, counted, interrupted, time.monotonic() - started, figure, mirrored)
+
+
+def _runner(local: bool) -> Runner:
+    if local:
+        from hushsweep.sweeps.local import run_local
+
+        return run_local
+    from hushsweep.sweeps.driver import run_on_ray
+
+    return run_on_ray
+
+
+def _compute(plan: Plan, runner: Runner, store: Store, options: RunnerOptions, report: Report) -> None:
+    trials = plan.shard_trials()
+    if trials:
+        runner(trials, results=store.root, options=options, report=report)
+
+
+class _Counter:
+    """Adds up what was reported."""
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def then(self, report: Report) -> Report:
+        def both(progress: Progress) -> None:
+            self.images += progress.images
+            report(progress)
+
+        return both
+
+
+@contextlib.contextmanager
+def _mirror_beside(store: Store, sweep: str, *, enabled: bool) -> Iterator[Callable[[bool], str]]:
+    """Run the MLflow mirror as a process of its own; it ends when its standard input is closed, also by our death."""
+    if not enabled:
+        yield lambda interrupted: "off"
+        return
+    store.cache_dir.mkdir(parents=True, exist_ok=True)
+    log = store.cache_dir / "mirror.log"
+    command = [sys.executable, "-m", "hushsweep.dashboards.tracking"]
+    command += ["--results", str(store.root), "--sweep", sweep, "--follow"]
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+        )
+
+    def finish(interrupted: bool) -> str:
+        assert process.stdin is not None
+        process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(5.0 if interrupted else _MIRROR_PATIENCE)
+            if process.returncode == 0:
+                return "up to date"
+            return f"not up to date (see {log}); 'hushsweep mirror' catches up"
+        return "still catching up in the background; 'hushsweep mirror' makes sure"
+
+    try:
+        yield finish
+    finally:
+        if process.stdin is not None and not process.stdin.closed:
+            process.stdin.close()
+
+
+def _draw(store: Store, sweep: str) -> Path | None:
+    from hushsweep.dashboards import draw_tradeoff
+
+    try:
+        return draw_tradeoff(store.root, sweep, store.root / "sweeps" / sweep / "tradeoff.png")
+    except ValueError:  # nothing that could be drawn; the rows say why
+        return None
+
+
+def _summarise(
+    plan: Plan,
+    store: Store,
+    counted: _Counter,
+    interrupted: bool,
+    seconds: float,
+    figure: Path | None,
+    mirrored: str,
+) -> Summary:
+    completed = store.completed()
+    wanted = {(p.point_id, m.measure_id) for p in plan.points for m in p.measures}
+    missing = len(wanted - completed)
+    planned = {(p.point_id, m.measure_id) for t in plan.trials for p in t.points for m in p.measures}
+    return Summary(
+        sweep=plan.sweep,
+        results=store.root,
+        wanted=len(wanted),
+        existing=plan.existing,
+        computed=len(planned & completed),
+        missing=missing,
+        failures=tuple(store_failures(store, wanted - completed)),
+        images=counted.images,
+        seconds=seconds,
+        interrupted=interrupted,
+        figure=figure,
+        mirrored=mirrored,
+    )
+
+
+def store_failures(store: Store, pairs: Collection[tuple[str, str]]) -> list[str]:
+    """Return the reasons why ``pairs`` failed, each once, most frequent first."""
+    if not pairs:
+        return []
+    rows = store.read("measurements", columns=["point_id", "measure_id", "status", "reason"]).to_pylist()
+    counts = dict[str, int]()
+    for row in rows:
+        if row["status"] == "failed" and (row["point_id"], row["measure_id"]) in pairs:
+            counts[row["reason"]] = counts.get(row["reason"], 0) + 1
+    return sorted(counts, key=lambda reason: -counts[reason])
+
+
+__all__ = ["Summary", "existing_store", "plan", "plan_sweep", "run"]

@@ -1,0 +1,260 @@
+"""The sweep file: what a user writes, checked as a whole, all mistakes reported at once."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from hushsweep.sweeps.errors import Problem, SpecError
+from hushsweep.sweeps.fields import Listable, SpecModel, model_of_dataclass, problems_of, unknown_key
+from hushsweep.sweeps.source import Source, parse_source, read_source
+from hushsweep.workers.errors import PlugInError
+from hushsweep.workers.measures import MEASURES, find_measure
+from hushsweep.workers.mechanisms import MECHANISMS, find_mechanism
+
+PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class DatasetSpec(SpecModel):
+    """Images and labels."""
+
+    name: Listable[str] = Field(
+        description="digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder, parquet"
+    )
+    root: str | None = Field(
+        None, description="folder with the data; default: the environment's HUSHSWEEP_DATA"
+    )
+    split: Listable[str] | None = Field(None, description="part to report on; default: the test part")
+    limit: Listable[Count] | None = Field(None, description="number of images, evenly spaced; default: all")
+    label_column: str | None = Field(None, description="Parquet only; default: label")
+    image_column: str | None = Field(None, description="Parquet only; default: image")
+    input_size: Listable[Count] | None = Field(
+        None,
+        description="side in pixels of the images whose confidentiality is measured; up-sampled inside the model",
+    )
+
+
+class ModelSpec(SpecModel):
+    """A network and where its weights come from."""
+
+    name: Listable[str] = Field(description="digits_mlp, mnist_mlp, cifar10_cnn, torchvision/NAME, timm/NAME")
+    weights: Listable[str] = Field(
+        ["train"], description="train, random, prototype, pretrained, a torchvision enum name, or a file"
+    )
+    seed: Listable[Seed] | None = Field(None, description="of weights that are trained or random; default: 0")
+    num_classes: Count | None = None
+    in_channels: Literal[1, 3] | None = None
+    network_size: Listable[Count] | None = Field(
+        None, description="side in pixels to which the model up-samples"
+    )
+    epochs: Listable[Count] | None = Field(None, description="weights: train")
+    batch_size: Listable[Count] | None = Field(None, description="weights: train; images per step")
+    learning_rate: Listable[Annotated[float, Field(gt=0)]] | None = Field(None, description="weights: train")
+    training_threads: Count | None = Field(
+        None, description="weights: train; CPU threads, part of the identity"
+    )
+
+
+class ExecutionSpec(SpecModel):
+    """How to run. Nothing here changes a number or an id."""
+
+    batch_size: Count = Field(64, description="images per forward pass")
+    shards: Count = Field(1, description="parts into which a trial's images are cut")
+    cpus_per_trial: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    max_concurrent_trials: Count | None = Field(None, description="default: as many as fit")
+    max_failures: Annotated[int, Field(ge=0)] = Field(
+        2, description="times a trial whose worker died is repeated"
+    )
+    threads: Count | None = Field(None, description="CPU threads of an evaluation; default: cpus_per_trial")
+    feature_cache_gb: Annotated[float, Field(ge=0)] = Field(
+        20, description="largest feature cache of one trial, GB"
+    )
+
+
+class SweepSpec(SpecModel):
+    """A grid of points; any scalar may be a list, and lists multiply."""
+
+    name: PlainName
+    description: str | None = None
+    seed: Listable[Seed] = Field([0], description="seed of the noise")
+    dataset: list[DatasetSpec]
+    model: list[ModelSpec]
+    cut: Listable[str] = Field(["features"], description="features, or the path of a module")
+    mechanism: list[list[Any]] = Field(description="each a chain of stages")
+    measures: list[Any]
+    precision: Listable[Literal["float32", "bfloat16"]] = Field(["float32"])
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="type of device; decides the noise stream"
+    )
+    execution: ExecutionSpec = ExecutionSpec()
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read and check a sweep file.
+
+        Raises:
+            SpecError: one line per mistake, with file, line and field.
+        """
+        return cls.from_source(read_source(path))
+
+    @classmethod
+    def parse(cls, text: str, *, folder: Path | None = None) -> Self:
+        """Read and check the text of a sweep file; relative paths start at ``folder``.
+
+        Raises:
+            SpecError: one line per mistake, with line and field.
+        """
+        return cls.from_source(parse_source(text, folder=folder))
+
+    @classmethod
+    def from_source(cls, source: Source) -> Self:
+        """Check a sweep that was read."""
+        if not isinstance(source.data, dict):
+            raise source.report([Problem((), "expected keys and values (name, dataset, model, ...)")])
+        data, problems = dict(source.data), list[Problem]()
+        for key in ("dataset", "model", "measures"):
+            if key in data:
+                data[key] = data[key] if isinstance(data[key], list) else [data[key]]
+                problems += _repeated(key, data[key])
+        if "mechanism" in data:
+            data["mechanism"] = _check_mechanisms(data["mechanism"], problems)
+        if "measures" in data:
+            data["measures"] = _check_measures(data["measures"], problems)
+        try:
+            spec = cls.model_validate(data)
+        except ValidationError as error:
+            problems += [_with_section_keys(problem) for problem in problems_of(error, (), cls)]
+        if problems:
+            raise source.report(problems)
+        return spec
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a sweep file, for editors."""
+    schema = SweepSpec.model_json_schema()
+    definitions = schema["$defs"]
+    for section in ("dataset", "model"):
+        item = schema["properties"][section]["items"]
+        schema["properties"][section] = {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+    stages = [_publish(stage_model(name), name, definitions) for name in MECHANISMS]
+    chain = {
+        "type": "object",
+        "properties": {"chain": {"type": "array", "items": {"anyOf": stages}, "minItems": 1}},
+        "required": ["chain"],
+        "additionalProperties": False,
+    }
+    one = {"anyOf": [*stages, chain]}
+    schema["properties"]["mechanism"] = {
+        "anyOf": [*stages, chain, {"type": "array", "items": one, "minItems": 1}]
+    }
+    measures = {"anyOf": [_publish(measure_model(name), name, definitions) for name in MEASURES]}
+    schema["properties"]["measures"] = {
+        "anyOf": [measures, {"type": "array", "items": measures, "minItems": 1}]
+    }
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+def stage_model(name: str) -> type[SpecModel]:
+    """Return the model of one mechanism's keys: its own fields, where it acts, and a target in place of its level."""
+    cls = find_mechanism(name)
+    extra: dict[str, Any] = {"at": (Listable[Literal["cut", "input"]], Field(["cut"]))}
+    if cls.LEVELS:
+        extra["target_accuracy_loss"] = (Listable[Annotated[float, Field(gt=0, lt=1)]] | None, None)
+        extra["calibration"] = (
+            str | None,
+            Field(None, description="half (default), or the name of another split"),
+        )
+    return model_of_dataclass(cls, f"mechanism {name}", **extra)
+
+
+def measure_model(name: str) -> type[SpecModel]:
+    """Return the model of one measure's keys."""
+    return model_of_dataclass(find_measure(name), f"measure {name}")
+
+
+def _check_mechanisms(value: Any, problems: list[Problem]) -> list[list[SpecModel]]:
+    many = isinstance(value, list)
+    items = value if many else [value]
+    if many and not items:
+        problems.append(Problem(("mechanism",), "expected a mechanism or a list of them, got an empty list"))
+    problems += _repeated("mechanism", items)
+    chains = []
+    for index, item in enumerate(items):
+        place: tuple[str | int, ...] = ("mechanism", index)
+        stages = [item]
+        places = [place]
+        if isinstance(item, dict) and "chain" in item:
+            stages = item["chain"] if isinstance(item["chain"], list) else [item["chain"]]
+            places = [(*place, "chain", position) for position in range(len(stages))]
+            problems += [
+                Problem((*place, key), "unknown key. Known: chain") for key in item if key != "chain"
+            ]
+            if not stages:
+                problems.append(
+                    Problem((*place, "chain"), "expected a list of mechanisms, got an empty list")
+                )
+        checked = [
+            _check_named(stage, where, stage_model, problems)
+            for stage, where in zip(stages, places, strict=True)
+        ]
+        chains.append([stage for stage in checked if stage is not None])
+    return chains
+
+
+def _check_measures(items: list[Any], problems: list[Problem]) -> list[SpecModel]:
+    if not items:
+        problems.append(Problem(("measures",), "expected a measure or a list of them, got an empty list"))
+    checked = [
+        _check_named(item, ("measures", index), measure_model, problems) for index, item in enumerate(items)
+    ]
+    return [item for item in checked if item is not None]
+
+
+def _check_named(
+    value: Any, place: tuple[str | int, ...], model_of: Any, problems: list[Problem]
+) -> SpecModel | None:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        problems.append(Problem(place, f"expected keys and values with a name, got {value!r}"))
+        return None
+    try:
+        model = model_of(value["name"])
+    except PlugInError as error:
+        problems.append(Problem((*place, "name"), str(error)))
+        return None
+    try:
+        checked: SpecModel = model.model_validate(value)
+    except ValidationError as error:
+        problems += problems_of(error, place, model)
+        return None
+    return checked
+
+
+def _repeated(section: str, items: list[Any]) -> list[Problem]:
+    return [
+        Problem((section, index), f"the same {section} stands twice")
+        for index, item in enumerate(items)
+        if item in items[:index]
+    ]
+
+
+def _with_section_keys(problem: Problem) -> Problem:
+    """Name the keys that a section allows where pydantic only says that one is unknown."""
+    if not problem.message.startswith("unknown key") or len(problem.location) == 1:
+        return problem
+    model = {"dataset": DatasetSpec, "model": ModelSpec, "execution": ExecutionSpec}[str(problem.location[0])]
+    return Problem(problem.location, unknown_key(str(problem.location[-1]), model.model_fields))
+
+
+def _publish(model: type[SpecModel], name: str, definitions: dict[str, Any]) -> dict[str, str]:
+    schema = model.model_json_schema(ref_template="#/$defs/{model}")
+    definitions.update(schema.pop("$defs", {}))
+    schema["properties"]["name"] = {"const": name}
+    definitions[model.__name__] = schema
+    return {"$ref": f"#/$defs/{model.__name__}"}
+
+
+__all__ = ["DatasetSpec", "ExecutionSpec", "ModelSpec", "SpecError", "SweepSpec", "json_schema"]

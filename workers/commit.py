@@ -1,0 +1,161 @@
+"""From what a measure found to durable rows, in the order that makes a kill at any moment harmless.
+
+A shard writes modes and shifts, then its rows per image: a shard whose rows per image exist is done. The worker that
+finds all shards done summarises them into ``measurements``, which is what makes everything count. Two workers that
+find so at once write the same file twice.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hushsweep.datasets.images import ImageSet
+from hushsweep.datasets.results import Store
+from hushsweep.workers.measures.base import FittedPoint, Measure, MeasureRows
+from hushsweep.workers.trial import MeasureConfig, PointConfig, Trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of a measure's points beside the rows per image."""
+
+    points: Sequence[PointConfig]
+    inapplicable: dict[str, str]
+    levels: dict[str, float]
+    """Levels that were searched for, by point."""
+    noise_std: dict[str, float | None]
+    columns: dict[str, Any]
+
+
+def write_shard(
+    store: Store,
+    trial: Trial,
+    measure: MeasureConfig,
+    points: Sequence[FittedPoint],
+    images: ImageSet,
+    compute: Callable[[], MeasureRows],
+) -> None:
+    """Compute and write one shard's rows, unless an earlier attempt has."""
+    name = f"{trial.trial_id}.{measure.measure_id}.{trial.shard}of{trial.shards}"
+    table = f"per_image/{measure.name}"
+    if not points or name in store.names(table):
+        return
+    rows = compute()
+    ids = {"measure_id": measure.measure_id, "computed_by": trial.trial_id}
+    if rows.modes is not None:
+        store.write("modes", name, _with(rows.modes, ids))
+    if rows.shifts is not None:
+        store.write("shifts", name, _with(rows.shifts, ids))
+    tables = list(rows.per_image)
+    if trial.shard == 0:
+        tables += [_undecodable(point, images) for point in points]
+    store.write(table, name, _with(pa.concat_tables(tables, promote_options="permissive"), ids))
+
+
+def commit(
+    store: Store, trial: Trial, config: MeasureConfig, measure: Measure, outcome: Outcome
+) -> tuple[int, int]:
+    """Summarise all shards if they are there; return how many points became complete, and how many failed."""
+    table = f"per_image/{config.name}"
+    shards = [
+        f"{trial.trial_id}.{config.measure_id}.{shard}of{trial.shards}" for shard in range(trial.shards)
+    ]
+    measured = [point for point in outcome.points if point.point_id not in outcome.inapplicable]
+    if measured and not set(shards) <= store.names(table):
+        return 0, 0
+    per_image = store.read(table, names=shards) if measured else None
+    rows, failures = [], dict[str, str]()
+    for point in outcome.points:
+        base = _row(trial, point, config, outcome)
+        if point.point_id in outcome.inapplicable:
+            rows.append({**base, "status": "not_applicable", "reason": outcome.inapplicable[point.point_id]})
+            continue
+        assert per_image is not None
+        try:
+            statistics = measure.summarise(per_image.filter(pc.equal(per_image["point_id"], point.point_id)))
+        except ValueError as error:
+            failures[point.point_id] = str(error)
+            continue
+        rows += [
+            {
+                **base,
+                "status": "complete",
+                "statistic": found.name,
+                "value": found.value,
+                "unit": found.unit,
+                "n": found.n,
+                "stderr": found.stderr,
+                "reason": found.reason,
+            }
+            for found in statistics
+        ]
+    if rows:
+        store.write("measurements", f"{trial.trial_id}.{config.measure_id}", rows)
+    failed = commit_failures(store, trial, failures, outcome.columns, config)
+    return len(outcome.points) - failed, failed
+
+
+def commit_failures(
+    store: Store,
+    trial: Trial,
+    failures: dict[str, str],
+    columns: dict[str, Any],
+    measure: MeasureConfig | None = None,
+) -> int:
+    """Write a failed row for every point in ``failures`` and each of its measures (or one); return their number."""
+    by_measure = dict[str, list[dict[str, Any]]]()
+    outcome = Outcome(points=(), inapplicable={}, levels={}, noise_std={}, columns=columns)
+    for point in trial.points:
+        for config in point.measures:
+            if point.point_id in failures and (measure is None or config == measure):
+                row = {**_row(trial, point, config, outcome), "status": "failed"}
+                row["reason"] = failures[point.point_id]
+                by_measure.setdefault(config.measure_id, []).append(row)
+    for measure_id, rows in by_measure.items():
+        shard = f".{trial.shard}of{trial.shards}" if trial.shards > 1 else ""
+        store.write("measurements", f"{trial.trial_id}.{measure_id}{shard}.failed", rows)
+    return sum(map(len, by_measure.values()))
+
+
+def _row(trial: Trial, point: PointConfig, config: MeasureConfig, outcome: Outcome) -> dict[str, Any]:
+    row = {
+        **point.fields,
+        **outcome.columns,
+        "point_id": point.point_id,
+        "curve_id": point.curve_id,
+        "computed_by": trial.trial_id,
+        "measure_id": config.measure_id,
+        "measure": config.name,
+        "options": json.dumps(config.options, sort_keys=True),
+        "applied_noise_std": outcome.noise_std.get(point.point_id),
+        "torch_version": version("torch"),
+    }
+    if point.point_id in outcome.levels:
+        level = outcome.levels[point.point_id]
+        row |= {"level": level, str(row["level_name"]): level}
+    return row
+
+
+def _undecodable(point: FittedPoint, images: ImageSet) -> pa.Table:
+    """Rows that name the images that no number of this point rests on."""
+    return pa.table(
+        {
+            "point_id": pa.repeat(point.point_id, len(images.undecodable)),
+            "image_index": np.array([image.index for image in images.undecodable], dtype=np.int64),
+            "image": pa.array([image.image for image in images.undecodable], pa.string()),
+            "status": pa.repeat("failed", len(images.undecodable)),
+            "reason": pa.array([image.reason for image in images.undecodable], pa.string()),
+        }
+    )
+
+
+def _with(table: pa.Table, columns: dict[str, str]) -> pa.Table:
+    for name, value in columns.items():
+        table = table.append_column(name, pa.repeat(value, len(table)))
+    return table

@@ -1,0 +1,291 @@
+"""One trial, top to bottom: images, weights, activations, mechanisms, measures, rows.
+
+Every measure's rows are durable before it is reported. What one worker needs twice in a row (a model, an image set)
+stays in memory between its trials.
+"""
+
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hushsweep.datasets.images import DatasetConfig, ImageSet, describe_dataset, load_images
+from hushsweep.datasets.results import Store, StoreError
+from hushsweep.workers.commit import Outcome, commit, commit_failures, write_shard
+from hushsweep.workers.devices import device_name, resolve_device, threads
+from hushsweep.workers.features import Activations, shard_range
+from hushsweep.workers.fitting import LevelSearch, fit_point
+from hushsweep.workers.measures.base import FittedPoint, Subject
+from hushsweep.workers.measures.registry import find_measure
+from hushsweep.workers.mechanisms import ActivationStatistics
+from hushsweep.workers.models import InputTransform, ModelConfig, SplitModel, input_transform, load_model
+from hushsweep.workers.progress import Progress, Report
+from hushsweep.workers.training import resolve_weights
+from hushsweep.workers.trial import Execution, MeasureConfig, PointConfig, StageConfig, Trial, content_id
+
+
+def evaluate(
+    trial: Trial,
+    *,
+    results: Path | str,
+    execution: Execution,
+    provenance: dict[str, Any] | None = None,
+    report: Report = lambda progress: None,
+) -> None:
+    """Run one shard of a trial and write its rows.
+
+    A failure of one point or one measure becomes a failed row with its reason and the rest goes on.
+
+    Args:
+        trial: what to do.
+        results: the results folder.
+        execution: how to do it.
+        provenance: columns that say where it ran (node, worker, Ray trial), added to every row.
+        report: told about progress; rows are durable before they are counted there.
+
+    Raises:
+        StoreError: the results folder cannot be written.
+    """
+    store = Store(results)
+    device = resolve_device(trial.device)
+    columns = {**(provenance or {}), "device": device_name(device)}
+    with threads(execution.threads):
+        try:
+            run = _Run(trial, store, execution, device, report)
+            fitted, found, failures = run.fit()
+        except StoreError:
+            raise
+        except Exception as error:  # whatever stops the whole trial is the reason of each of its points
+            failures = {point.point_id: _reason(error) for point in trial.points}
+            _fail(store, trial, failures, columns, report)
+            return
+        _fail(store, trial, failures, columns, report)
+        for measure in _measures(trial):
+            _measure(run, measure, fitted, found, columns)
+
+
+def _measure(
+    run: "_Run",
+    config: MeasureConfig,
+    fitted: dict[str, FittedPoint],
+    found: dict[str, float],
+    columns: dict[str, Any],
+) -> None:
+    """Measure what is missing of one measure and, once the last shard is there, summarise it."""
+    trial, store = run.trial, run.store
+    points = [p for p in trial.points if p.point_id in fitted and config in p.measures]
+    started, computed_at = time.perf_counter(), datetime.now(UTC)
+    try:
+        measure = find_measure(config.name)(**config.options)
+        inapplicable = {p.point_id: measure.inapplicable(fitted[p.point_id]) for p in points}
+        measured = [fitted[p.point_id] for p in points if inapplicable[p.point_id] is None]
+        write_shard(
+            store,
+            trial,
+            config,
+            measured,
+            run.subject.activations.images,
+            lambda: measure.measure(run.subject, measured),
+        )
+        outcome = Outcome(
+            points=points,
+            inapplicable={key: reason for key, reason in inapplicable.items() if reason is not None},
+            levels=found,
+            noise_std={p.point_id: _noise_std(fitted[p.point_id]) for p in points},
+            columns={
+                **columns,
+                "weights_digest": run.weights_digest,
+                "computed_at": computed_at,
+                "seconds": time.perf_counter() - started,
+            },
+        )
+        complete, failed = commit(store, trial, config, measure, outcome)
+    except StoreError:
+        raise
+    except Exception as error:  # a measure that fails leaves the others their chance
+        _fail(store, trial, {p.point_id: _reason(error) for p in points}, columns, run.report, config)
+        return
+    run.report(Progress(complete=complete, failed=failed))
+
+
+class _Run:
+    """What the measures of one trial share."""
+
+    def __init__(
+        self, trial: Trial, store: Store, execution: Execution, device: torch.device, report: Report
+    ) -> None:
+        self.trial, self.store, self.execution, self.device, self.report = (
+            trial,
+            store,
+            execution,
+            device,
+            report,
+        )
+        info = describe_dataset(trial.dataset)
+        self.transform = input_transform(trial.model, info, input_size=trial.input_size)
+        images = _images(trial.dataset, self.transform, store.cache_dir, execution.decode_threads)
+        self.model, self.weights_digest = _model(
+            trial.model, trial.cut, trial.dataset, self.transform, store.models_dir, store.cache_dir, device
+        )
+        positions = shard_range(len(images), trial.shard, trial.shards)
+        activations = self._activations(images)
+        self.subject = Subject(
+            activations=activations,
+            positions=positions,
+            rms=lambda: self.statistics["cut"].rms,
+            progress=lambda images: report(Progress(images=images)),
+        )
+
+    @cached_property
+    def statistics(self) -> dict[str, ActivationStatistics]:
+        """Of the clean activations, where a stage may act."""
+        activations, positions = self.subject.activations, self.subject.positions
+        return {
+            "cut": ActivationStatistics(lambda: activations.rms(positions)),
+            "input": ActivationStatistics(lambda: _input_rms(activations.images, self.model)),
+        }
+
+    def fit(self) -> tuple[dict[str, FittedPoint], dict[str, float], dict[str, str]]:
+        """Fit all points; return the fitted ones, the levels that were searched for, and why others failed."""
+        fitted, found, failures = dict[str, FittedPoint](), dict[str, float](), dict[str, str]()
+        for point in self.trial.points:
+            try:
+                fitted[point.point_id], level = fit_point(point, self.statistics, self._search)
+            except StoreError:
+                raise
+            except Exception as error:  # one point's chain may not fit while the others do
+                failures[point.point_id] = _reason(error)
+                continue
+            if level is not None:
+                found[point.point_id] = level
+        return fitted, found, failures
+
+    def _search(self, stage: StageConfig) -> LevelSearch:
+        subject = self.subject
+        if stage.calibration != "half":
+            dataset = replace(self.trial.dataset, split=stage.calibration)
+            images = _images(dataset, self.transform, self.store.cache_dir, self.execution.decode_threads)
+            subject = replace(subject, activations=self._activations(images))
+        images = subject.activations.images
+        return LevelSearch(
+            subject=replace(subject, positions=range(len(images))),
+            step=2 if stage.calibration == "half" else 1,
+            cache=self.store.cache_dir / "levels",
+            key=self._key(images),
+        )
+
+    def _activations(self, images: ImageSet) -> Activations:
+        logits = self.model.head_is_linear and all(_head_suffices(point) for point in self.trial.points)
+        folder = self.store.cache_dir / "features" / content_id({**self._key(images), "logits": logits})
+        return Activations(
+            model=self.model,
+            images=images,
+            logits=logits,
+            device=self.device,
+            batch_size=self.execution.batch_size,
+            precision=self.trial.precision,
+            folder=folder,
+            cache_bytes=self.execution.feature_cache_gb * 1e9,
+            progress=lambda images: self.report(Progress(images=images)),
+        )
+
+    def _key(self, images: ImageSet) -> dict[str, Any]:
+        model = asdict(self.trial.model)
+        return {
+            "data": images.info.fingerprint,
+            "split": images.info.split,
+            "limit": self.trial.dataset.limit,
+            "transform": asdict(self.transform),
+            "model": {key: model[key] for key in ("name", "weights", "seed", "num_classes", "in_channels")},
+            "weights": self.weights_digest,
+            "cut": self.trial.cut,
+            "precision": self.trial.precision,
+            "device": self.device.type,
+        }
+
+
+def _head_suffices(point: PointConfig) -> bool:
+    """Tell whether a linear head turns this chain into noise on the logits (see Activations)."""
+    stages = [stage for stage in point.stages if stage.name != "none"]
+    return (
+        not stages
+        or stages[0].at == "input"
+        or (len(stages) == 1 and stages[0].name in ("gaussian", "laplace"))
+    )
+
+
+@lru_cache(maxsize=4)
+def _images(dataset: DatasetConfig, transform: InputTransform, cache: Path, decode_threads: int) -> ImageSet:
+    return load_images(dataset, transform.geometry, cache_dir=cache, threads=decode_threads)
+
+
+@lru_cache(maxsize=2)
+def _model(
+    config: ModelConfig,
+    cut: str,
+    dataset: DatasetConfig,
+    transform: InputTransform,
+    models_dir: Path,
+    cache_dir: Path,
+    device: torch.device,
+) -> tuple[SplitModel, str]:
+    info = describe_dataset(dataset)
+    state, digest = resolve_weights(
+        config,
+        info=info,
+        transform=transform,
+        dataset=dataset,
+        models_dir=models_dir,
+        cache_dir=cache_dir,
+        device=device,
+    )
+    return load_model(config, cut, info=info, transform=transform, state_dict=state, device=device), digest
+
+
+def _input_rms(images: ImageSet, model: SplitModel) -> float:
+    squares = 0.0
+    for start in range(0, len(images), 256):
+        pixels = torch.from_numpy(np.array(images.images[start : start + 256]))
+        squares += float(
+            model.normalise(pixels.to(next(iter(model.buffers())).device)).double().square().sum()
+        )
+    return float(np.sqrt(squares / images.images.size))
+
+
+def _noise_std(point: FittedPoint) -> float | None:
+    """Absolute standard deviation of the last noise in the chain, None where there is none."""
+    stds = [getattr(stage.mechanism, "noise_std", None) for stage in point.stages]
+    return next((std for std in reversed(stds) if std is not None), None)
+
+
+def _measures(trial: Trial) -> list[MeasureConfig]:
+    """Different measures of a trial, cheap ones first as the sweep file lists them."""
+    found = dict[str, MeasureConfig]()
+    for point in trial.points:
+        for measure in point.measures:
+            found.setdefault(measure.measure_id, measure)
+    return list(found.values())
+
+
+def _fail(
+    store: Store,
+    trial: Trial,
+    failures: dict[str, str],
+    columns: dict[str, Any],
+    report: Report,
+    measure: MeasureConfig | None = None,
+) -> None:
+    failed = commit_failures(store, trial, failures, columns, measure)
+    if failed:
+        report(Progress(failed=failed))
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    known = isinstance(error, ValueError)
+    return text if known and text else f"{type(error).__name__}: {text}"

@@ -1,0 +1,112 @@
+"""What a measure is, and what it is given of a trial."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from hushsweep.workers.features import Activations
+from hushsweep.workers.mechanisms import AdditiveNoise, FittedMechanism
+from hushsweep.workers.models import SplitModel
+
+
+@dataclass(frozen=True)
+class FittedStage:
+    """A mechanism of a chain, ready to act."""
+
+    purpose: str
+    """Names its noise stream: where it acts and its place in the chain, e.g. ``cut/0``."""
+    at: str
+    mechanism: FittedMechanism
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedPoint:
+    """A point with every mechanism of its chain fitted."""
+
+    point_id: str
+    seed: int
+    stages: tuple[FittedStage, ...]
+    step: int = 1
+    """2 if every other image chose the level: then only positions 1, 3, 5, ... are reported."""
+
+    def reports(self, position: int) -> bool:
+        """Tell whether this point reports the image at ``position`` of the image set."""
+        return self.step == 1 or position % self.step == 1
+
+    @property
+    def cut_noise(self) -> AdditiveNoise | None:
+        """The noise, if all that the chain does is to add noise of a known law once, at the cut."""
+        if len(self.stages) == 1 and self.stages[0].at == "cut":
+            mechanism = self.stages[0].mechanism
+            return mechanism if isinstance(mechanism, AdditiveNoise) else None
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What all measures of a trial share: the model, the images of this shard and their clean activations."""
+
+    activations: Activations
+    positions: range
+    """This shard's part of the image set."""
+    rms: Callable[[], float]
+    """RMS of the clean activations at the cut over all images."""
+    device_name: str = ""
+    progress: Callable[[int], None] = field(default=lambda images: None)
+
+    @property
+    def model(self) -> SplitModel:
+        """The network, in float32 on the device."""
+        return self.activations.model
+
+    @cached_property
+    def double_model(self) -> SplitModel:
+        """The same network in float64, made when first asked for."""
+        return self.model.double()
+
+
+class Statistic(NamedTuple):
+    """One number of a point, with the spread of its mean over images."""
+
+    name: str
+    value: float
+    unit: str
+    n: int
+    stderr: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class MeasureRows:
+    """What a measure found on the images of one shard."""
+
+    per_image: Sequence[pa.Table]
+    modes: pa.Table | None = None
+    shifts: pa.Table | None = None
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """A frozen dataclass whose fields are exactly the options that a sweep file may use."""
+
+    VERSION: ClassVar[int]
+
+    def inapplicable(self, point: FittedPoint) -> str | None:
+        """Say why this measure has no value for a point, or None if it has one."""
+        ...
+
+    def measure(self, subject: Subject, points: Sequence[FittedPoint]) -> MeasureRows:
+        """Measure the points on the images of one shard."""
+        ...
+
+    def summarise(self, per_image: pa.Table) -> Sequence[Statistic]:
+        """Reduce the rows of one point, over the images of all shards, to its numbers."""
+        ...
+
+
+def options_of(measure: Any) -> dict[str, Any]:
+    """Return a measure's options as plain values."""
+    return {name: getattr(measure, name) for name in measure.__dataclass_fields__}
