@@ -1,6 +1,33 @@
 """What people look at: SQL views, figures and the MLflow mirror. Opens without torch."""
 
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
 if not __name__.startswith("hushsweep."):
     raise ImportError(
-        f"this folder is the package hushsweep.dashboards, imported here as {__name__!r}; use 'import hushsweep.dashboards'"
+        f"this folder is the package hushsweep.dashboards, imported here as {__name__!r}; "
+        "use 'import hushsweep.dashboards'"
     )
+
+if TYPE_CHECKING:
+    from hushsweep.dashboards.figures import draw_tradeoff as draw_tradeoff
+    from hushsweep.dashboards.queries.output import write_result as write_result
+    from hushsweep.dashboards.queries.run import QueryError as QueryError
+    from hushsweep.dashboards.queries.run import run_query as run_query
+    from hushsweep.dashboards.queries.run import tradeoff as tradeoff
+    from hushsweep.dashboards.status import SweepStatus as SweepStatus
+    from hushsweep.dashboards.status import sweep_status as sweep_status
+    from hushsweep.dashboards.tracking import MirrorReport as MirrorReport
+    from hushsweep.dashboards.tracking import mirror as mirror
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "figures": ["draw_tradeoff"],
+        "queries.output": ["write_result"],
+        "queries.run": ["QueryError", "run_query", "tradeoff"],
+        "status": ["SweepStatus", "sweep_status"],
+        "tracking": ["MirrorReport", "mirror"],
+    },
+)

@@ -1,1 +1,21 @@
 """SQL over the results: views and the functions that run them."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from hushsweep.dashboards.queries.connection import connect as connect
+    from hushsweep.dashboards.queries.output import write_result as write_result
+    from hushsweep.dashboards.queries.run import QueryError as QueryError
+    from hushsweep.dashboards.queries.run import run_query as run_query
+    from hushsweep.dashboards.queries.run import tradeoff as tradeoff
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "connection": ["connect"],
+        "output": ["write_result"],
+        "run": ["QueryError", "run_query", "tradeoff"],
+    },
+)

@@ -43,7 +43,7 @@ def check_name(name: str, what: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise StoreError(
-            f"{what} {name!r}: expected 1 to 200 letters, digits, '.', '-', '_', starting with a letter or digit"
+            f"{what} {name!r}: expected 1 to 200 letters, digits, '.', '-', '_', a letter or digit first"
         )
     return name
 

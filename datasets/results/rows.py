@@ -14,8 +14,8 @@ def to_table(table: str, rows: pa.Table | Sequence[Mapping[str, Any]]) -> pa.Tab
     """Bring rows into the columns, order and types of `table`; columns they lack become null.
 
     Raises:
-        StoreError: an unknown column, a value of another type, NaN or infinity, null where a value is required,
-            an unknown status, a missing number without a reason or a failed row with a number.
+        StoreError: an unknown column, a value of another type, NaN or infinity, null where a value is
+            required, an unknown status, a missing number without a reason or a failed row with a number.
     """
     given = rows.column_names if isinstance(rows, pa.Table) else sorted({key for row in rows for key in row})
     columns = TABLES[table]

@@ -100,7 +100,12 @@ MEASUREMENTS = (
     Column("device_type", _TEXT, "", "cpu or cuda."),
     Column("measure", _TEXT, "", "Name of the measure, for example accuracy or hcr.", required=True),
     Column("options", _TEXT, "", "Options of the measure as canonical JSON."),
-    Column("statistic", _TEXT, "", "What the value is, for example top1 or std_bound_median.", required=True),
+    Column(
+        "statistic",
+        _TEXT,
+        "",
+        "What the value is, for example top1 or std_bound_median; null in a row that has no value.",
+    ),
     Column("value", _FLOAT, "of unit", "The number; null unless status is complete."),
     Column("unit", _TEXT, "", "Unit of value and stderr."),
     Column("n", _INT, "images", "Images that the value rests on."),

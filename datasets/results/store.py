@@ -28,8 +28,8 @@ _MARKER = "hushsweep.json"
 class Store:
     """A results folder.
 
-    Files are written once under a temporary name, synced and renamed; a second write of the same name replaces
-    the first, so a repeated attempt never counts twice. Any number of processes may write and read together.
+    Files are written once under a temporary name, synced and renamed; a second write of the same name
+    replaces the first, so a repeated attempt never counts twice. Any number of processes may use it at once.
     """
 
     def __init__(self, root: Path | str, *, create: bool = True) -> None:

@@ -1,0 +1,124 @@
+"""Curves of a sweep: the rows that differ in the noise level alone, with a name that tells them apart."""
+
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hushsweep.dashboards.queries import connect
+from hushsweep.dashboards.queries.run import require_sweep
+from hushsweep.datasets.results import Store, arrow_schema
+
+NAME_FIELDS = (
+    "dataset",
+    "split",
+    "limit",
+    "input_size",
+    "model",
+    "weights",
+    "model_seed",
+    "num_classes",
+    "cut",
+    "mechanism",
+    "level_name",
+    "target_accuracy_loss",
+    "seed",
+    "precision",
+    "device_type",
+)
+_SELF_EXPLAINING = {
+    "dataset",
+    "split",
+    "model",
+    "weights",
+    "mechanism",
+    "level_name",
+    "precision",
+    "device_type",
+}
+_ROWS = """
+FROM measurements WHERE sweep = $sweep ORDER BY level NULLS FIRST, point_id, measure_id, statistic
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """All rows that count of one curve of a sweep.
+
+    Attributes:
+        curve_id: Their common curve id.
+        name: Readable and unique within the sweep, for example "resnet18 · gaussian · seed 0".
+        rows: The columns of ``measurements``, by level (null first), point, measure and statistic.
+        fields: Columns that have one value on the whole curve, without those that have none.
+    """
+
+    curve_id: str
+    name: str
+    rows: pa.Table
+    fields: dict[str, Any]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the rows, provenance included."""
+        return hashlib.sha256(json.dumps(self.rows.to_pylist(), default=str).encode()).hexdigest()
+
+
+def read_curves(results: Path | str, sweep: str) -> list[Curve]:
+    """Read the curves of `sweep`, sorted by name; points without any row are in none.
+
+    Raises:
+        StoreError: there are no results, or no such sweep in them.
+    """
+    require_sweep(Store(results, create=False), sweep)
+    with connect(results) as connection:
+        found = connection.sql(_ROWS, params={"sweep": sweep}).to_arrow_table()
+    rows = found.select(arrow_schema("measurements").names).cast(arrow_schema("measurements"))
+    positions = defaultdict(list)
+    for position, curve_id in enumerate(rows.column("curve_id").to_pylist()):
+        positions[curve_id].append(position)
+    parts = {curve_id: rows.take(pa.array(chosen)) for curve_id, chosen in positions.items()}
+    fields = {curve_id: _constant_fields(part) for curve_id, part in parts.items()}
+    names = name_curves(fields)
+    curves = [Curve(curve_id=c, name=names[c], rows=parts[c], fields=fields[c]) for c in parts]
+    return sorted(curves, key=lambda curve: (curve.name, curve.curve_id))
+
+
+def name_curves(fields: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Name each curve by model, mechanism, seed and whatever else differs within the sweep.
+
+    Args:
+        fields: Curve id to the fields that are constant on it.
+
+    Returns:
+        Curve id to a name that no other curve has.
+    """
+    models = {value.get("model") for value in fields.values()}
+    short = {model: str(model).rpartition("/")[2] for model in models}
+    if len(set(short.values())) == len(models):
+        fields = {key: {**value, "model": short[value.get("model")]} for key, value in fields.items()}
+    shown = [
+        field
+        for field in NAME_FIELDS
+        if field in ("model", "mechanism", "seed") or len({value.get(field) for value in fields.values()}) > 1
+    ]
+    names = {
+        key: " · ".join(_word(field, value[field]) for field in shown if value.get(field) is not None)
+        for key, value in fields.items()
+    }
+    taken = list(names.values())
+    return {key: name if taken.count(name) == 1 else f"{name} · {key[:8]}" for key, name in names.items()}
+
+
+def _word(field: str, value: Any) -> str:
+    return str(value) if field in _SELF_EXPLAINING else f"{field.replace('_', ' ')} {value}"
+
+
+def _constant_fields(rows: pa.Table) -> dict[str, Any]:
+    unique = {name: pc.drop_null(pc.unique(rows.column(name))) for name in rows.column_names}
+    return {name: values[0].as_py() for name, values in unique.items() if len(values) == 1}

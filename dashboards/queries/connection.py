@@ -1,0 +1,96 @@
+"""A locked, in-memory DuckDB connection that sees one results folder through views."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from hushsweep.datasets.results import TABLES, Store, arrow_schema
+
+_SETTINGS = (
+    "SET TimeZone = 'UTC'",
+    "SET enable_progress_bar = false",
+    "SET python_enable_replacements = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+_SWEEPS = pa.schema(
+    [(name, pa.string()) for name in ("sweep", "point_id", "measure_id", "curve_id", "label")]
+)
+
+
+def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
+    """Open the results folder for SQL: measurements, per_image_*, modes, shifts and sweeps (views.sql).
+
+    The connection reads files below `results` and none elsewhere, loads no extension, and its settings are
+    locked. Which computations count is decided now: open a new connection to see what was stored later. SQL
+    from outside goes through :func:`run_query`, which lets nothing but SELECT pass.
+
+    Raises:
+        StoreError: `results` holds no results or was written by a newer hushsweep.
+    """
+    store = Store(results, create=False)
+    connection = duckdb.connect(":memory:")
+    # DuckDB checks the pattern of a view as well as the files that it matches.
+    folders = ", ".join(sorted({_quote(str(store.root)), _quote(_literal(store.root))}))
+    connection.execute(f"SET allowed_directories = [{folders}]")
+    connection.execute(f"SET temp_directory = {_quote(str(store.cache_dir / 'duckdb'))}")
+    for table in TABLES:
+        connection.execute(
+            f"CREATE VIEW raw_{table.replace('/', '_')} AS {_source(connection, store, table)}"
+        )
+    _create_table(connection, "sweeps", _planned(store))
+    for setting in _SETTINGS:
+        connection.execute(setting)
+    connection.execute(sql_file("views"))
+    return connection
+
+
+def sql_file(name: str) -> str:
+    """Text of the query file `name`.sql of this package."""
+    return files("hushsweep.dashboards.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _source(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> str:
+    """Query over the files of `table`: every column of the schema, null where a file is older."""
+    empty = f"empty_{table.replace('/', '_')}"
+    _create_table(connection, empty, arrow_schema(table).empty_table())
+    if not store.names(table):
+        return f"FROM {empty}"
+    pattern = f"{_literal(store.root)}/{table}/*.parquet"
+    return f"FROM {empty} UNION ALL BY NAME FROM read_parquet({_quote(pattern)}, union_by_name = true)"
+
+
+def _create_table(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    connection.register("incoming", rows)
+    connection.execute(f"CREATE TABLE {name} AS FROM incoming")
+    connection.unregister("incoming")
+
+
+def _planned(store: Store) -> pa.Table:
+    rows = [
+        {
+            "sweep": sweep,
+            "point_id": point["point_id"],
+            "measure_id": measure["measure_id"],
+            "curve_id": point["curve_id"],
+            "label": point["label"],
+        }
+        for sweep in store.sweeps()
+        for point in (store.plan(sweep) or {"points": []})["points"]
+        for measure in point["measures"]
+    ]
+    return pa.Table.from_pylist(rows, schema=_SWEEPS)
+
+
+def _literal(path: Path) -> str:
+    """`path` as a glob pattern that matches nothing else."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

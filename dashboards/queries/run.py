@@ -1,0 +1,74 @@
+"""Questions to the store: SQL from a user, held to reading, and the ready-made ones."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from hushsweep.dashboards.queries.connection import connect, sql_file
+from hushsweep.datasets.results import Store, StoreError
+
+_EXPLAIN = re.compile(
+    r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE | re.DOTALL
+)
+_READING_ONLY = (
+    "only one SELECT or EXPLAIN SELECT at a time is allowed, because results are never changed by a query"
+)
+
+
+class QueryError(ValueError):
+    """The SQL is not allowed or not valid; the message is one sentence."""
+
+
+def run_query(results: Path | str, sql: str) -> pa.Table:
+    """Answer one SELECT (or FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN of a SELECT) over the views.
+
+    Raises:
+        QueryError: any other statement, more than one, a file outside the results, or invalid SQL.
+        StoreError: there are no results, or they were written by a newer hushsweep.
+    """
+    try:
+        statement = _only_reading(sql)
+        with connect(results) as connection:
+            return connection.sql(statement).to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryError(_one_sentence(error)) from error
+
+
+def tradeoff(results: Path | str, sweep: str) -> pa.Table:
+    """Accuracy and median HCR bound of every point of `sweep` side by side (tradeoff.sql).
+
+    Raises:
+        StoreError: there are no results, or no such sweep in them.
+    """
+    require_sweep(Store(results, create=False), sweep)
+    with connect(results) as connection:
+        return connection.sql(sql_file("tradeoff"), params={"sweep": sweep}).to_arrow_table()
+
+
+def require_sweep(store: Store, sweep: str) -> None:
+    """Raise a StoreError that lists the sweeps of the store unless `sweep` is one of them."""
+    if sweep not in store.sweeps():
+        known = ", ".join(store.sweeps()) or "none yet"
+        raise StoreError(f"{store.root}: no sweep {sweep!r}; known: {known}")
+
+
+def _only_reading(sql: str) -> duckdb.Statement:
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1:
+        raise QueryError(f"{len(statements)} statements: {_READING_ONLY}")
+    kind = statements[0].type
+    if kind == duckdb.StatementType.EXPLAIN:
+        # EXPLAIN ANALYZE runs its statement, so what it explains has to be a SELECT too.
+        match = _EXPLAIN.match(sql)
+        inner = duckdb.extract_statements(sql[match.end() :]) if match else []
+        kind = inner[0].type if len(inner) == 1 else kind
+    if kind != duckdb.StatementType.SELECT:
+        raise QueryError(f"{kind.name} statement: {_READING_ONLY}")
+    return statements[0]
+
+
+def _one_sentence(error: duckdb.Error) -> str:
+    """DuckDB's message without the excerpt of the query that follows it."""
+    return " ".join(str(error).split("\nLINE ")[0].split())

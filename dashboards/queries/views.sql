@@ -1,0 +1,45 @@
+-- What the raw files add up to. Beforehand, connection.py makes a view raw_<table> of every table's files and the
+-- table sweeps (sweep, point_id, measure_id, curve_id, label) of the plans.
+
+-- One computation per (point, measure) counts: one that did not fail before one that did, then the smallest trial id,
+-- so that two trials which computed the same are not counted twice; among failures the latest.
+CREATE TABLE counted AS
+WITH computations AS (
+    SELECT
+        point_id,
+        measure_id,
+        computed_by,
+        bool_and(status = 'failed') AS failed,
+        bool_or(status = 'complete') AS complete,
+        max(computed_at) AS finished
+    FROM raw_measurements
+    GROUP BY ALL
+)
+SELECT DISTINCT ON (point_id, measure_id) *
+FROM computations
+ORDER BY failed, CASE WHEN failed THEN finished END DESC NULLS LAST, computed_by;
+
+-- One row per statistic and per sweep that asks for it; sweep is null for rows that no plan names any more.
+CREATE VIEW measurements AS
+SELECT sweeps.sweep, raw.*
+FROM raw_measurements AS raw
+JOIN counted USING (point_id, measure_id, computed_by)
+LEFT JOIN sweeps USING (point_id, measure_id)
+WHERE counted.failed OR raw.status <> 'failed';
+
+CREATE VIEW per_image_accuracy AS
+SELECT raw.* FROM raw_per_image_accuracy AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
+CREATE VIEW per_image_hcr AS
+SELECT raw.* FROM raw_per_image_hcr AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
+CREATE VIEW modes AS
+SELECT raw.* FROM raw_modes AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
+-- A shift serves all points of its trial.
+CREATE VIEW shifts AS
+SELECT * FROM raw_shifts
+WHERE (measure_id, computed_by) IN (SELECT (measure_id, computed_by) FROM counted WHERE complete);
