@@ -23,11 +23,11 @@ class DatasetConfig:
 
     Attributes:
         name: A key of ``LOADERS``, or ``package.module:Name`` for a loader from elsewhere.
-        root: Folder of this data set, or one that holds it. None: the environment variable ``HUSHSWEEP_DATA``.
-            A relative path that is not below the working folder is tried below ``HUSHSWEEP_DATA``.
+        root: Folder of this data set, or one that holds it. None: the environment variable
+            ``HUSHSWEEP_DATA``. A relative path that is not below the working folder is tried below it.
         split: None: the split that is reported (``test``; for ``imagefolder`` the root folder itself).
-        limit: Number of images, >= 1, at the positions ``floor(i * total / limit)``, so that a folder sorted by
-            class stays balanced. None: all.
+        limit: Number of images, >= 1, at the positions ``floor(i * total / limit)``, so that a folder
+            sorted by class stays balanced. None: all.
         label_column: Parquet only (and cifar100: ``fine_label`` or ``coarse_label``). None: ``label``.
         image_column: Parquet only. None: the column that Hugging Face declares an image, or ``image``.
     """
@@ -47,7 +47,7 @@ class DatasetInfo:
     Attributes:
         name: As in the settings.
         split: The split that was found, never None.
-        fingerprint: SHA-256 (hex) of content and labels; independent of where the files lie and of their times.
+        fingerprint: SHA-256 (hex) of content and labels, whatever the files' place and time.
         size: Images after ``limit``, before any turns out to be undecodable.
         total: Images before ``limit``.
         classes: Number of classes: class folders, declared names, or the largest label + 1.
@@ -141,20 +141,19 @@ class ImageSet:
         path = Path(path)
         meta = json.loads((path / META_FILE).read_text(encoding="utf-8"))
         with pa.memory_map(str(path / ROWS_FILE)) as file:
-            rows = pa.ipc.open_file(file).read_all().combine_chunks()
-        info = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in meta["info"].items()
-        }
+            rows = pa.ipc.open_file(file).get_batch(0)
+        info: dict[str, Any] = meta["info"]
+        info = {key: tuple(value) if isinstance(value, list) else value for key, value in info.items()}
         images = np.load(path / IMAGES_FILE, mmap_mode="r")
-        if len(images) != len(rows):
-            raise ValueError(f"{path}: {len(images)} images but {len(rows)} rows")
+        if len(images) != rows.num_rows:
+            raise ValueError(f"{path}: {len(images)} images but {rows.num_rows} rows")
         return cls(
             path=path,
             images=images,
             labels=rows["label"].to_numpy(),
             indices=rows["index"].to_numpy(),
             names=_Names(rows["name"]),
-            secondary=rows["secondary"].to_numpy() if "secondary" in rows.column_names else None,
+            secondary=rows["secondary"].to_numpy() if "secondary" in rows.schema.names else None,
             undecodable=tuple(Undecodable(*row) for row in meta["undecodable"]),
             info=DatasetInfo(**info),
         )

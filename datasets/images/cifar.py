@@ -2,7 +2,6 @@
 
 import io
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hushsweep.datasets.images.roots import check_split, folders_for, not_found,
 from hushsweep.datasets.images.shards import open_shards
 from hushsweep.datasets.images.source import ImageSource, array_bytes, digest, from_array, numbered
 
-_BATCHES = {
+_BATCHES: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10": {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
     "cifar100": {"train": ("train",), "test": ("test",)},
 }
@@ -135,10 +134,10 @@ class _ArrayUnpickler(pickle.Unpickler):  # a bare pickle.load would run any cod
     """Unpickler of numpy arrays, numbers, strings and built-in containers, and of nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        multiarray = np.array([0]).__reduce__()[0]
-        allowed: dict[tuple[str, str], Callable[..., Any]] = {
-            ("numpy.core.multiarray", "_reconstruct"): multiarray,
-            ("numpy._core.multiarray", "_reconstruct"): multiarray,
+        reconstruct: Any = np.array([0]).__reduce__()[0]
+        allowed: dict[tuple[str, str], Any] = {
+            ("numpy.core.multiarray", "_reconstruct"): reconstruct,
+            ("numpy._core.multiarray", "_reconstruct"): reconstruct,
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
             ("_codecs", "encode"): _encode,

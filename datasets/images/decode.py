@@ -1,16 +1,29 @@
-"""One encoded image to 8-bit pixels."""
+"""Encoded images to 8-bit pixels."""
 
 import contextlib
 import io
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hushsweep.datasets.images.base import DatasetError
 from hushsweep.datasets.images.geometry import Geometry
+from hushsweep.datasets.images.source import Content, ImageSource
 
-# Part of the cache's key: raise it whenever a decoded pixel changes. Pillow's version is in the key beside it.
+# Part of the cache's key, beside Pillow's version: raise it whenever a decoded pixel changes.
 DECODER_VERSION = 1
+Decoded = NDArray[np.uint8] | str  # pixels, or why there are none
+
+_BATCH = 16  # images per task: tiny ones would otherwise cost more in hand-over than in decoding
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 def decode(content: bytes | NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
@@ -41,9 +54,9 @@ def decode(content: bytes | NDArray[np.uint8], geometry: Geometry) -> NDArray[np
 
 
 def _convert(image: Image.Image, channels: int) -> Image.Image:
-    """To L or RGB as torchvision's loader does (transparency dropped, no colour management), 16 bits to the high 8."""
+    """To L or RGB as torchvision's loader does: transparency dropped, no colour management."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow's own conversion to L clips at 255 instead of scaling; for 16-bit RGB it already keeps the high byte.
+        # Of 16 bits the high 8, as Pillow itself does for RGB; its conversion of greyscale clips at 255.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} (32 bits) have no agreed black and white")
@@ -53,3 +66,68 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
         return image.convert("L")
     image = image.convert("RGB")
     return image if channels == 3 else image.convert("L")
+
+
+def decode_all(
+    source: ImageSource, positions: NDArray[np.int64], geometry: Geometry, threads: int
+) -> Generator[Decoded, None, None]:
+    """Decode many images in threads, a few at a time.
+
+    Args:
+        source: The opened data set.
+        positions: Ascending positions.
+        geometry: As for ``decode``.
+        threads: Number of threads, >= 1.
+
+    Yields:
+        For each position, in order, the pixels, or the reason why there are none.
+
+    Raises:
+        DatasetError: a file cannot be read at all.
+    """
+
+    def work(batch: list[Content]) -> list[Decoded]:
+        return [_decode_one(content, geometry) for content in batch]
+
+    contents = source.contents(positions)
+    batches = iter(lambda: list(islice(contents, _BATCH)), [])
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        try:
+            for batch in _ordered(pool, work, batches, ahead=2 * threads):
+                yield from batch
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ordered(
+    pool: ThreadPoolExecutor, work: Callable[[_In], _Out], items: Iterable[_In], *, ahead: int
+) -> Iterator[_Out]:
+    """``map`` that takes no more than a few items ahead."""
+    pending: deque[Future[_Out]] = deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) > ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _decode_one(content: Content, geometry: Geometry) -> Decoded:
+    if content is None:
+        return "no image in this row"
+    try:
+        return decode(_read(content) if isinstance(content, Path) else content, geometry)
+    except (DatasetError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        return "not an image file that Pillow knows"  # its own message holds an address, other in every run
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        return f"{type(error).__name__}: {error}"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        # Not the image's fault, and it may pass: so it must not go into the cache as undecodable.
+        raise DatasetError(f"'{path}': cannot be read ({error.strerror}); mend it, then run again") from error

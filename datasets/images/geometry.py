@@ -22,7 +22,8 @@ class Geometry:
     Attributes:
         channels: 1 (greyscale) or 3 (RGB).
         resize: Pixels of the shorter side, or (height, width) regardless of the aspect. None: as it is.
-        crop: Side of the centre crop, or its (height, width); smaller images are padded with black. None: no crop.
+        crop: Side of the centre crop, or its (height, width); smaller images are padded with black.
+            None: no crop.
         interpolation: nearest, bilinear, bicubic or lanczos, all antialiased as in PIL (but nearest).
     """
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hushsweep.datasets.images.base import DatasetConfig, DatasetError
-from hushsweep.datasets.images.roots import check_split, resolve_root
+from hushsweep.datasets.images.roots import GUIDE, check_split, resolve_root
 from hushsweep.datasets.images.source import Content, ImageSource, digest, probe
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -17,12 +17,13 @@ _PROBES = 16
 
 
 def open_imagefolder(config: DatasetConfig) -> ImageSource:
-    """Open a folder whose subfolders are the classes, numbered in sorted order; order and labels as in torchvision.
+    """Open a folder whose subfolders are the classes, in the order and with the labels of torchvision.
 
-    The fingerprint is that of the sorted list of relative paths and sizes, so that 50,000 files take a second.
+    Hidden folders are no classes. The fingerprint is that of the sorted list of relative paths and sizes, so
+    that 50,000 files take a second.
 
     Raises:
-        DatasetError: no images, unreadable folders or files, or folders that look like splits instead of classes.
+        DatasetError: no images, unreadable folders or files, or folders that are splits, not classes.
     """
     check_split(config)
     root = resolve_root(config)
@@ -36,7 +37,8 @@ def open_imagefolder(config: DatasetConfig) -> ImageSource:
     )
     if classes and set(classes) <= _SPLITS:
         raise DatasetError(
-            f"imagefolder: '{folder}' holds {', '.join(classes)} instead of class folders; set dataset.split to one of them"
+            f"imagefolder: '{folder}' holds the splits {', '.join(classes)}, not class folders; "
+            "set dataset.split to one of them"
         )
     paths, labels, sizes = [], [], []
     for label, name in enumerate(classes):
@@ -46,8 +48,8 @@ def open_imagefolder(config: DatasetConfig) -> ImageSource:
             sizes.append(size)
     if not paths:
         raise DatasetError(
-            f"imagefolder: no images ({' '.join(_SUFFIXES)}) in class folders under '{folder}'; how to lay them out: "
-            "docs/datasets.md"
+            f"imagefolder: no images ({' '.join(_SUFFIXES)}) in class folders under '{folder}'; "
+            f"how to lay them out: {GUIDE}"
         )
     start = len(os.fspath(folder)) + 1
     relative = [path[start:].replace(os.sep, "/") for path in paths]

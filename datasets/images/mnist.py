@@ -63,12 +63,13 @@ def _open_idx(
     labels = read_idx(labels_file, dimensions=1)
     if len(images) != len(labels) or images.shape[1:] != (published.side, published.side) or not len(labels):
         raise DatasetError(
-            f"{config.name}/{split}: '{images_file}' holds {images.shape} images and '{labels_file.name}' {len(labels)} labels; "
-            f"expected as many of each, {published.side}x{published.side}; copy both files again"
+            f"{config.name}/{split}: '{images_file}' holds {images.shape} images and '{labels_file.name}' "
+            f"{len(labels)} labels; expected as many, {published.side}x{published.side}; copy both again"
         )
     if labels.max() >= published.classes:
         raise DatasetError(
-            f"{config.name}/{split}: label {labels.max()} in '{labels_file}'; expected 0..{published.classes - 1}"
+            f"{config.name}/{split}: label {labels.max()} in '{labels_file}'; expected 0 to "
+            f"{published.classes - 1}; copy the file again"
         )
     fingerprint = digest([array_bytes(images), array_bytes(labels)])
     _compare_with_published(config.name, split, fingerprint, images_file)
@@ -102,8 +103,8 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
     header = 4 + 4 * dimensions
     if content[:4] != magic or len(content) < header:
         raise DatasetError(
-            f"'{path}': not an idx file of {dimensions}-dimensional bytes: starts with {content[:4].hex() or 'nothing'}, "
-            f"expected {magic.hex()}; copy the file again"
+            f"'{path}': not an idx file of {dimensions}-dimensional bytes: it starts with "
+            f"{content[:4].hex() or 'nothing'}, expected {magic.hex()}; copy the file again"
         )
     shape = struct.unpack_from(f">{dimensions}I", content, 4)
     if len(content) - header != math.prod(shape):
@@ -128,5 +129,6 @@ def _compare_with_published(name: str, split: str, fingerprint: str, path: Path)
         )
     elif found != f"{name}/{split}":
         raise DatasetError(
-            f"{name}/{split}: '{path}' holds {found}; give the folder of {name} as dataset.root, or name: {found.split('/')[0]}"
+            f"{name}/{split}: '{path}' holds {found}; give the folder of {name} as dataset.root, "
+            f"or name: {found.split('/')[0]}"
         )

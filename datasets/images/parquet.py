@@ -13,10 +13,10 @@ _SPLITS = ("train", "test", "validation", "val")
 
 
 def open_parquet(config: DatasetConfig) -> ImageSource:
-    """Open a Parquet file or a folder of shards (``test-00000-of-00002.parquet``, also in ``data/`` or ``test/``).
+    """Open a Parquet file or a folder of shards (``test-00000-of-00002.parquet``, in ``data/``, ``test/``).
 
-    Without a split: ``test``; where no file name names a split, all files. Labels are integers >= 0, or strings, which
-    are numbered in sorted order.
+    Without a split: ``test``; where no file name names a split, all files. Labels are integers >= 0, or
+    text, which is numbered in sorted order.
 
     Raises:
         DatasetError: nothing found, or columns that do not fit.

@@ -28,16 +28,15 @@ class Published:
 
 _DIGIT_NAMES = tuple("0123456789")
 _GARMENTS = (
-    ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
-    + ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-)  # fmt: skip
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 _CIFAR10_NAMES = (
-    ("airplane", "automobile", "bird", "cat", "deer")
-    + ("dog", "frog", "horse", "ship", "truck")
-)  # fmt: skip
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
 
-# Mean and standard deviation: digits as measured on its training split; mnist and cifar10 as in arXiv:2404.02866;
-# fashion_mnist and cifar100 the usual ones of their training splits.
+# Mean and std: mnist and cifar10 as in arXiv:2404.02866, the others those of the training split.
 DIGITS = Published(
     name="digits", side=8, channels=1, classes=10, mean=(0.3053,), std=(0.3761,), class_names=_DIGIT_NAMES
 )

@@ -21,8 +21,8 @@ def resolve_root(config: DatasetConfig) -> Path:
     given = config.root or base
     if not given:
         raise DatasetError(
-            f"{config.name}: no data root; set dataset.root in the sweep file, or the environment variable {DATA_VARIABLE}, "
-            f"to the folder that holds it: {GUIDE}"
+            f"{config.name}: no data root; set dataset.root in the sweep file, or the environment variable "
+            f"{DATA_VARIABLE}, to the folder that holds it: {GUIDE}"
         )
     root = Path(given).expanduser()
     if base and not root.is_absolute() and not root.exists():
@@ -46,7 +46,7 @@ def resolve_root(config: DatasetConfig) -> Path:
 def folders_for(root: Path, name: str) -> list[Path]:
     """Folders below a root where a data set may lie, most specific first, the root itself last.
 
-    Case, hyphens and underscores do not count, so ``fashion_mnist`` is found in ``fashion-mnist/FashionMNIST/raw``.
+    Case, hyphens and underscores do not count: ``fashion-mnist/FashionMNIST/raw`` holds ``fashion_mnist``.
     """
     own = _named(root, name)
     bases = [*(inner for folder in own for inner in _named(folder, name)), *own, root]
@@ -66,7 +66,7 @@ def check_split(config: DatasetConfig, known: tuple[str, ...] = ()) -> None:
         raise DatasetError(f"{config.name}: unknown split {config.split!r}; known: {', '.join(known)}")
     if not _PLAIN_NAME.fullmatch(config.split):
         raise DatasetError(
-            f"{config.name}: split {config.split!r} is not a plain name; use letters, digits, '_', '-' and '.'"
+            f"{config.name}: split {config.split!r} is not a plain name: letters, digits, '_', '-', '.'"
         )
 
 

@@ -47,7 +47,7 @@ def open_shards(
     if not len(labels):
         raise DatasetError(f"{place}: no rows in '{shards[0]}'; how to obtain the data: docs/datasets.md")
     secondary = None
-    if secondary_column in schema.names:
+    if secondary_column and secondary_column in schema.names:
         secondary, _ = _labels(place, shards, secondary_column, declared)
 
     def contents(positions: NDArray[np.int64]) -> Iterator[Content]:
@@ -114,7 +114,8 @@ def _check_columns(place: str, path: Path, image_column: str, label_column: str)
         )
     if label_column not in schema.names:
         raise DatasetError(
-            f"{place}: '{path}' has no label column {label_column!r}; set dataset.label_column; its columns: {columns}"
+            f"{place}: '{path}' has no label column {label_column!r}; set dataset.label_column; "
+            f"its columns: {columns}"
         )
 
 
@@ -133,7 +134,7 @@ def _labels(
         return numbers.astype(np.int64), tuple(texts.tolist())
     if len(values) and values.min() < 0:
         raise DatasetError(
-            f"{place}: label {values.min()} in column {column!r}; labels must be >= 0: is this split labelled at all?"
+            f"{place}: label {values.min()} in column {column!r}; is this split labelled at all?"
         )
     names = declared.get(column, {}).get("names")
     return values, tuple(map(str, names)) if isinstance(names, list) else None
@@ -148,7 +149,8 @@ def _read_labels(place: str, path: Path, column: str) -> NDArray[Any]:
         raise _damaged(path, error) from error
     if values.null_count:
         raise DatasetError(
-            f"{place}: '{path}': {values.null_count} rows have no {column!r}; take them out or set dataset.label_column"
+            f"{place}: '{path}': {values.null_count} rows have no {column!r}; take them out or set "
+            "dataset.label_column"
         )
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
@@ -202,8 +204,9 @@ def _check_published(
     height, width = next((size for _, size in headers if size != expected), expected)
     if (height, width) != expected or largest_label >= published.classes:
         raise DatasetError(
-            f"{place}: '{path}' holds {width}x{height} images with labels up to {largest_label}, but {published.name} has "
-            f"{published.side}x{published.side} and {published.classes} classes; give its own folder as dataset.root"
+            f"{place}: '{path}' holds {width}x{height} images with labels up to {largest_label}, expected "
+            f"{published.side}x{published.side} and {published.classes} classes; give the folder of "
+            f"{published.name} as dataset.root"
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# An encoded file, a path to one, pixels (height, width) or (height, width, 3) uint8, or None for a missing value.
+# An encoded file, a path to one, pixels (height, width) or (height, width, 3), or None for a missing value.
 Content = bytes | Path | NDArray[np.uint8] | None
 
 
@@ -70,11 +70,11 @@ def digest(parts: Iterable[bytes | memoryview]) -> str:
 
 def array_bytes(array: NDArray[np.generic]) -> memoryview:
     """The bytes of an array, row by row, without a copy where it is contiguous."""
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).data.cast("B")
 
 
 def probe(contents: Iterable[Content]) -> set[tuple[int, tuple[int, int]]]:
-    """Channels (1 or 3) and (height, width) that the headers of encoded images declare; damaged ones are passed over."""
+    """(Channels, (height, width)) that the headers of encoded images declare; damaged ones do not count."""
     found = set()
     for content in contents:
         try:
