@@ -26,17 +26,12 @@ def local_tracking_uri(results: Path | str) -> str:
     return URL.create("sqlite", database=str(database)).render_as_string()
 
 
-def ui_command(results: Path | str, port: int) -> list[str]:
-    """Command that serves the MLflow UI of `results` on 127.0.0.1; run it with :func:`ui_environment`."""
+def ui_command(results: Path | str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Command and environment that serve the MLflow UI of `results` on 127.0.0.1, without telemetry or jobs."""
     artifacts = Path(results).expanduser().absolute() / "mlartifacts"
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     data = ["--backend-store-uri", local_tracking_uri(results), "--artifacts-destination", artifacts.as_uri()]
-    return [sys.executable, "-m", "mlflow", "server", *address, *data]
-
-
-def ui_environment() -> dict[str, str]:
-    """Environment for :func:`ui_command`: this process's, with telemetry and job runner off."""
-    return {**_ENVIRONMENT, **os.environ}
+    return [sys.executable, "-m", "mlflow", "server", *address, *data], {**_ENVIRONMENT, **os.environ}
 
 
 def ui_address(results: Path | str, port: int, sweep: str | None = None) -> str:

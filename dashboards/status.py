@@ -1,6 +1,7 @@
 """How far a sweep is: points done, failed and missing, why they failed, throughput and time left."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
@@ -15,6 +16,7 @@ _UNITS = """
 SELECT
     point_id,
     measure_id,
+    computed_by,
     bool_and(status = 'failed') AS failed,
     any_value(reason) FILTER (status = 'failed') AS reason,
     max(n) AS images,
@@ -48,7 +50,8 @@ class SweepStatus:
         failed: At least one measure failed and has not been completed since.
         missing: The others.
         failures: The failed measures.
-        images_per_second: Images measured per second by all workers together, or None while nothing is done.
+        images_per_second: Images per second that all workers together put through a measure, all levels at once;
+            None while nothing is done.
         seconds_left: Estimate for what is missing with the workers seen so far; failed measures are run again
             by the next run. None when nothing is known of a measure's duration.
     """
@@ -104,31 +107,35 @@ def _status(store: Store, sweep: str, units: list[dict[str, Any]]) -> SweepStatu
                     )
                 )
         counts[state] += 1
-    done = [unit for unit in units if not unit["failed"] and unit["seconds"]]
-    workers = max(1, len({unit["worker"] for unit in done}))
+    passes = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
+    for unit in units:
+        if not unit["failed"] and unit["seconds"]:
+            passes[unit["computed_by"], unit["measure_id"]].append(unit)
+    workers = max(1, len({unit["worker"] for done in passes.values() for unit in done}))
     return SweepStatus(
         sweep=sweep,
         running=store.running(sweep),
         points=len(planned),
         **counts,
         failures=tuple(failures),
-        images_per_second=_rate(done, workers),
-        seconds_left=_time_left(missing, done, workers),
+        images_per_second=_rate(passes.values(), workers),
+        seconds_left=_time_left(missing, passes, workers),
     )
 
 
-def _rate(done: list[dict[str, Any]], workers: int) -> float | None:
-    seconds = fsum(unit["seconds"] for unit in done)
-    return workers * fsum(unit["images"] or 0 for unit in done) / seconds if seconds else None
+def _rate(passes: Collection[list[dict[str, Any]]], workers: int) -> float | None:
+    """A pass serves all points of its trial: its seconds and its images count once."""
+    seconds = fsum(units[0]["seconds"] for units in passes)
+    return workers * fsum(units[0]["images"] or 0 for units in passes) / seconds if seconds else None
 
 
-def _time_left(missing: list[str], done: list[dict[str, Any]], workers: int) -> float | None:
-    """Missing measures take as long as the mean of those done, split among the workers seen."""
-    if not missing:
-        return 0.0
-    seconds: defaultdict[str, list[float]] = defaultdict(list)
-    for unit in done:
-        seconds[unit["measure_id"]].append(unit["seconds"])
-    if not set(missing) <= set(seconds):
+def _time_left(
+    missing: list[str], passes: dict[tuple[str, str], list[dict[str, Any]]], workers: int
+) -> float | None:
+    """A missing measure takes as long as its mean share in the passes done; the workers seen share the work."""
+    shares = defaultdict[str, list[float]](list)
+    for (_, measure_id), units in passes.items():
+        shares[measure_id].append(units[0]["seconds"] / len(units))
+    if not set(missing) <= set(shares):
         return None
-    return sum(fmean(seconds[key]) for key in missing) / workers
+    return fsum(fmean(shares[measure_id]) for measure_id in missing) / workers

@@ -1,13 +1,14 @@
 """MLflow mirror: an experiment per sweep and a run per curve, derived from the rows and rebuilt at any time.
 
-``python -m hushsweep.dashboards.tracking --results DIR --follow PID`` runs beside a driver and ends after it.
+``python -m hushsweep.dashboards.tracking --results DIR --sweep NAME --follow`` is the process beside a driver: it
+goes on until its standard input is closed, which the driver's death does too.
 """
 
 import argparse
 import logging
 import os
-import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING
 
 from hushsweep.dashboards.curves import read_curves
 from hushsweep.dashboards.queries import tradeoff
-from hushsweep.dashboards.server import local_tracking_uri, quiet_mlflow
+from hushsweep.dashboards.server import local_tracking_uri, quiet_mlflow, ui_address, ui_command
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.datasets.results.files import exclusive
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+__all__ = ["MirrorReport", "follow", "main", "mirror", "ui_address", "ui_command"]
 
 _POLL_S, _LONGEST_PAUSE_S = 2.0, 30.0
 _SHARE = 20
@@ -152,35 +155,33 @@ def follow(
     results: Path | str,
     sweep: str,
     *,
-    parent_pid: int,
+    ended: threading.Event,
     tracking_uri: str | None = None,
     patience_s: float = 60.0,
 ) -> MirrorReport:
-    """Mirror `sweep` while the process `parent_pid` computes it, and until all of it is mirrored afterwards.
+    """Mirror `sweep` again and again until `ended` is set, and then until all of it is mirrored.
 
-    Meant for a process of its own. An MLflow that is down is tried again, after 4 seconds, then less often.
+    An MLflow that is down is tried again, after 4 seconds at first, then less often.
 
     Args:
         results: The results folder.
         sweep: The sweep.
-        parent_pid: The process to follow.
+        ended: Set when no more rows will come.
         tracking_uri: As for :func:`mirror`.
-        patience_s: Seconds to go on trying after `parent_pid` has ended.
+        patience_s: Seconds to go on trying after `ended`.
 
     Returns:
         Report of the last pass, with the reason in ``error`` if not everything could be mirrored.
     """
-    is_parent = os.getppid() == parent_pid
     store = Store(results, create=False)
     report = MirrorReport(tracking_uri=tracking_uri or local_tracking_uri(store.root))
-    mirrored: frozenset[tuple[str, int]] | None = None
+    mirrored = None
     pause = _POLL_S
     deadline = None
     while True:
-        ended = not _is_alive(
-            parent_pid, is_parent=is_parent
-        )  # looked at first: the pass then sees its last row
-        deadline = time.monotonic() + patience_s if ended and deadline is None else deadline
+        is_last = ended.is_set()  # looked at first, so that the last pass sees the last row
+        if is_last and deadline is None:
+            deadline = time.monotonic() + patience_s
         files = _files(store, sweep)
         started = time.monotonic()
         if files != mirrored:
@@ -193,11 +194,12 @@ def follow(
             pause = max(_POLL_S, _SHARE * (time.monotonic() - started))
         else:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-        if deadline is not None and (report.error is None or time.monotonic() + pause > deadline):
+        if deadline is None:
+            ended.wait(pause)
+        elif report.error is None or time.monotonic() + pause > deadline:
             return report
-        wake = time.monotonic() + pause
-        while time.monotonic() < wake and (ended or _is_alive(parent_pid, is_parent=is_parent)):
-            time.sleep(0.25)
+        else:
+            time.sleep(pause)
 
 
 def _files(store: Store, sweep: str) -> frozenset[tuple[str, int]]:
@@ -206,16 +208,17 @@ def _files(store: Store, sweep: str) -> frozenset[tuple[str, int]]:
     return frozenset((path.name, path.stat().st_mtime_ns) for path in paths if path.exists())
 
 
-def _is_alive(pid: int, *, is_parent: bool) -> bool:
-    if is_parent:  # sees through a recycled id and a parent that nobody has waited for
-        return os.getppid() == pid
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _end_of_input() -> threading.Event:
+    """Event that is set when standard input ends: its writer closed it or died, however it died."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -229,20 +232,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--follow", type=int, metavar="PID", help="mirror until that process has ended; needs --sweep"
     )
     options = parser.parse_args(arguments)
-    if options.follow is not None and options.sweep is None:
+    if options.follow and options.sweep is None:
         parser.error("--follow needs --sweep")
     try:
-        if options.follow is None:
-            report = mirror(
-                options.results, options.sweep, tracking_uri=options.tracking_uri, rebuild=options.rebuild
-            )
-        else:
-            signal.signal(
-                signal.SIGINT, signal.SIG_IGN
-            )  # Ctrl-C is for the driver; what it stored is mirrored
+        if options.follow:
             os.nice(10)
             report = follow(
-                options.results, options.sweep, parent_pid=options.follow, tracking_uri=options.tracking_uri
+                options.results, options.sweep, ended=_end_of_input(), tracking_uri=options.tracking_uri
+            )
+        else:
+            report = mirror(
+                options.results, options.sweep, tracking_uri=options.tracking_uri, rebuild=options.rebuild
             )
     except StoreError as error:
         print(error, file=sys.stderr)

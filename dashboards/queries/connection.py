@@ -24,7 +24,7 @@ _SWEEPS = pa.schema(
 
 
 def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
-    """Open the results folder for SQL: measurements, per_image_*, modes, shifts and sweeps (views.sql).
+    """Open the results folder for SQL: the views of views.sql and tradeoff.sql.
 
     The connection reads files below `results` and none elsewhere, loads no extension, and its settings are
     locked. Which computations count is decided now: open a new connection to see what was stored later. SQL
@@ -47,11 +47,12 @@ def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
     for setting in _SETTINGS:
         connection.execute(setting)
     connection.execute(sql_file("views"))
+    connection.execute(f"CREATE VIEW tradeoff AS {sql_file('tradeoff')}")
     return connection
 
 
 def sql_file(name: str) -> str:
-    """Text of the query file `name`.sql of this package."""
+    """Text of the file `name`.sql of this package."""
     return files("hushsweep.dashboards.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 

@@ -6,12 +6,17 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from hushsweep.dashboards.queries.connection import connect, sql_file
+from hushsweep.dashboards.queries.connection import connect
 from hushsweep.datasets.results import Store, StoreError
 
 _EXPLAIN = re.compile(
     r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*EXPLAIN\s+(?:ANALYZE\s+)?", re.IGNORECASE | re.DOTALL
 )
+_TRADEOFF = """
+FROM tradeoff
+WHERE sweep = $sweep
+ORDER BY dataset, model, weights, mechanism, seed, curve_id, level, accuracy_measure_id, hcr_measure_id
+"""
 _READING_ONLY = (
     "only one SELECT or EXPLAIN SELECT at a time is allowed, because results are never changed by a query"
 )
@@ -37,14 +42,14 @@ def run_query(results: Path | str, sql: str) -> pa.Table:
 
 
 def tradeoff(results: Path | str, sweep: str) -> pa.Table:
-    """Accuracy and median HCR bound of every point of `sweep` side by side (tradeoff.sql).
+    """Accuracy and median HCR bound of every point of `sweep` side by side (tradeoff.sql), by curve and level.
 
     Raises:
         StoreError: there are no results, or no such sweep in them.
     """
     require_sweep(Store(results, create=False), sweep)
     with connect(results) as connection:
-        return connection.sql(sql_file("tradeoff"), params={"sweep": sweep}).to_arrow_table()
+        return connection.sql(_TRADEOFF, params={"sweep": sweep}).to_arrow_table()
 
 
 def require_sweep(store: Store, sweep: str) -> None:

@@ -1,7 +1,8 @@
--- Accuracy and HCR bound side by side: one row per point of the sweep $sweep, and per pair of measures if it has
--- several accuracy or HCR measures.
+-- Accuracy and HCR bound side by side: one row per sweep and point, and per pair of measures where a point has
+-- several accuracy or HCR measures. It is the view tradeoff.
 WITH accuracy AS (
     SELECT
+        sweep,
         point_id,
         measure_id AS accuracy_measure_id,
         max(n) FILTER (statistic = 'top1') AS accuracy_images,
@@ -9,12 +10,13 @@ WITH accuracy AS (
         max(stderr) FILTER (statistic = 'top1') AS top1_stderr,
         max(value) FILTER (statistic = 'clean_top1') AS clean_top1
     FROM measurements
-    WHERE sweep = $sweep AND measure = 'accuracy'
+    WHERE measure = 'accuracy' AND sweep IS NOT NULL
     GROUP BY ALL
 ),
 
 hcr AS (
     SELECT
+        sweep,
         point_id,
         measure_id AS hcr_measure_id,
         max(n) FILTER (statistic = 'std_bound_median') AS hcr_images,
@@ -22,20 +24,19 @@ hcr AS (
         max(stderr) FILTER (statistic = 'std_bound_median') AS std_bound_median_stderr,
         max(unit) FILTER (statistic = 'std_bound_median') AS std_bound_unit
     FROM measurements
-    WHERE sweep = $sweep AND measure = 'hcr'
+    WHERE measure = 'hcr' AND sweep IS NOT NULL
     GROUP BY ALL
 ),
 
 points AS (
-    SELECT DISTINCT ON (point_id)
+    SELECT DISTINCT ON (sweep, point_id)
         sweep, curve_id, point_id, dataset, split, model, weights, mechanism, seed, level_name, level, caveat
     FROM measurements
-    WHERE sweep = $sweep
+    WHERE sweep IS NOT NULL
     ORDER BY caveat NULLS LAST
 )
 
 SELECT *
 FROM points
-LEFT JOIN accuracy USING (point_id)
-LEFT JOIN hcr USING (point_id)
-ORDER BY dataset, model, weights, mechanism, seed, curve_id, level, accuracy_measure_id, hcr_measure_id;
+LEFT JOIN accuracy USING (sweep, point_id)
+LEFT JOIN hcr USING (sweep, point_id)
