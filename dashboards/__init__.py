@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.queries.run import QueryError as QueryError
     from hushsweep.dashboards.queries.run import run_query as run_query
     from hushsweep.dashboards.queries.run import tradeoff as tradeoff
+    from hushsweep.dashboards.server import ui_address as ui_address
+    from hushsweep.dashboards.server import ui_command as ui_command
     from hushsweep.dashboards.status import SweepStatus as SweepStatus
     from hushsweep.dashboards.status import sweep_status as sweep_status
     from hushsweep.dashboards.tracking import MirrorReport as MirrorReport
@@ -27,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "figures": ["draw_tradeoff"],
         "queries.output": ["write_result"],
         "queries.run": ["QueryError", "run_query", "tradeoff"],
+        "server": ["ui_address", "ui_command"],
         "status": ["SweepStatus", "sweep_status"],
         "tracking": ["MirrorReport", "mirror"],
     },

@@ -115,12 +115,12 @@ MEASUREMENTS = (
     Column(
         "caveat", _TEXT, "", "What the number must not be read as, for example `memorised, not validation`."
     ),
-    Column("computed_at", _TIME, "UTC", "When the trial finished this measure."),
+    Column("computed_at", _TIME, "UTC", "When the trial computed this measure."),
     Column(
         "seconds",
         _FLOAT,
         "s",
-        "Time spent on this point and measure; shared work is divided among its points.",
+        "Time the trial spent on this measure, for all its points together.",
     ),
     Column("node", _TEXT, "", "Host that computed it."),
     Column("device", _TEXT, "", "Device that computed it, by its product name."),
