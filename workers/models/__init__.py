@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from hushsweep.workers.models.architectures import find_architecture as find_architecture
     from hushsweep.workers.models.check import CheckedModel as CheckedModel
     from hushsweep.workers.models.check import check_model as check_model
     from hushsweep.workers.models.config import InputTransform as InputTransform
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "architectures": ["find_architecture"],
         "check": ["CheckedModel", "check_model"],
         "config": ["InputTransform", "ModelConfig"],
         "load": ["check_cut", "load_model"],

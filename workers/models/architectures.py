@@ -21,7 +21,7 @@ class Preset:
 
     Attributes:
         side: Of the square input in pixels; None: whatever the data set has.
-        resize: Before the centre crop to ``side``: the shorter side, or (height, width); None as for ``side``.
+        resize: Before the centre crop to ``side``: the shorter side, or (height, width); None if ``side`` is.
         interpolation: Of the resize.
         mean: Per channel of 0..1; None: the data set's.
         std: Per channel of 0..1; None: the data set's.
@@ -69,7 +69,7 @@ class Architecture(Protocol):
         """As in a sweep file."""
 
     def preset(self, weights: str) -> Preset:
-        """Input and sizes that go with these weights (or with the default ones, if these are not published)."""
+        """Input and sizes that go with these weights (with the default ones if these are not published)."""
 
     def published(self, weights: str) -> Published:
         """The published weights of that name; PlugInError if there are none."""

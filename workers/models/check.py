@@ -47,15 +47,16 @@ def check_model(config: ModelConfig, info: DatasetInfo) -> CheckedModel:
 
     Raises:
         PlugInError: unknown model, weights or tag; a file that is missing, unsafe, damaged or does not fit;
-            published weights that are not here and cannot be fetched; labels outside the head; a value out of range.
+            published weights that are not here and cannot be fetched; labels outside the head; a value out of
+            range.
     """
     architecture = find_architecture(config.name)
     num_classes = class_count(config, info)
     if info.classes > num_classes:
         raise PlugInError(
-            f"num_classes: data set {info.name!r} has labels 0..{info.classes - 1}, but the head of {config.name!r} "
-            f"with weights {config.weights!r} has {num_classes} outputs; use weights: train, prototype or random, "
-            f"or weights of a network with at least {info.classes} classes"
+            f"num_classes: data set {info.name!r} has labels 0..{info.classes - 1}, but the head of "
+            f"{config.name!r} with weights {config.weights!r} has {num_classes} outputs; use weights: train, "
+            f"prototype or random with num_classes left out, or weights with at least {info.classes} classes"
         )
     caveat = CAVEATS.get(config.weights)
     if config.weights == "train":
@@ -79,7 +80,7 @@ def check_model(config: ModelConfig, info: DatasetInfo) -> CheckedModel:
 
 
 def class_count(config: ModelConfig, info: DatasetInfo) -> int:
-    """Outputs of the head: as asked, else the data set's for weights made here, else the published network's."""
+    """Outputs of the head: as asked, the data set's for weights made here, else the published network's."""
     if config.num_classes is not None and config.num_classes < 1:
         raise PlugInError(f"num_classes: expected a number >= 1, got {config.num_classes}")
     if config.weights in MADE_HERE:

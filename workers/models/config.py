@@ -19,9 +19,9 @@ class ModelConfig:
         weights: ``train``, ``prototype``, ``random``, ``pretrained``, a torchvision weights name such as
             ``IMAGENET1K_V1``, or the path of a ``.safetensors``, ``.pth`` or ``.pt`` file.
         seed: Of initial weights and of training.
-        num_classes: Outputs of the head. None: the data set's number of classes for ``train``, ``prototype`` and
-            ``random``; otherwise the number the published network has.
-        in_channels: 1 (greyscale) or 3. None: 3 for torchvision and timm, the data set's for our own networks.
+        num_classes: Outputs of the head. None: the data set's number of classes for ``train``, ``prototype``
+            and ``random``; otherwise the number the published network has.
+        in_channels: 1 (greyscale) or 3. None: 3 for torchvision and timm, else the data set's.
         network_size: Side in pixels to which the network up-samples its input (bilinear). None: the network's
             own size where the data set's ``input_size`` is given, otherwise no up-sampling.
         epochs: Passes over the training images (``train`` only); torchvision and timm have no default.

@@ -78,7 +78,7 @@ class HookCut(Cut):
         return self.head_seeing(a.new_zeros(len(a), *self.input_shape), a)
 
     def head_seeing(self, x: Tensor, a: Tensor) -> Tensor:
-        """Logits of input ``x`` with the module's output replaced by ``a``: equal for all ``x`` at a true cut."""
+        """Logits of ``x`` with the module's output replaced by ``a``; at a true cut ``x`` does not matter."""
         return self._run(x, held=a)[1]
 
     def _run(self, x: Tensor, held: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ def is_cut(network: nn.Module, path: str, input_shape: tuple[int, ...]) -> bool:
     """Whether the logits depend on the input through one module's output alone.
 
     Holds that output and changes the input, in float64, on a copy of the network in which every weight is
-    moved a little: a fresh residual branch may be scaled by exactly 0 and would hide that it goes around the cut.
+    moved a little: a fresh residual branch may be scaled by exactly 0, which would hide a way around the cut.
 
     Args:
         network: In eval mode, on the CPU.
@@ -121,7 +121,7 @@ def is_cut(network: nn.Module, path: str, input_shape: tuple[int, ...]) -> bool:
     with torch.no_grad():
         for weight in moved.parameters():
             scale = weight.square().mean().sqrt().clamp(min=1e-3) * 0.1
-            weight += scale * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+            weight.add_(scale * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
         cut = HookCut(moved, path, input_shape)
         x, other = torch.randn(2, 2, *input_shape, generator=generator, dtype=torch.float64)
         held = cut.features(x)

@@ -57,14 +57,14 @@ class PlugInArchitecture:
         raise no_published_weights(self.name, published.label)
 
     def natural_cut(self, network: nn.Module) -> Cut:
-        """Between ``forward_features`` and ``forward_head`` if it has them, else before its last global pooling."""
+        """Between ``forward_features`` and ``forward_head`` if it has them, else before its last pooling."""
         if hasattr(network, "forward_features") and hasattr(network, "forward_head"):
             return MethodCut(network)
         traced = trace(network)
-        cut = traced and cut_graph(traced, traced.before_last_pooling())
+        cut = cut_graph(traced, traced.before_last_pooling()) if traced else None
         if cut is None:
             raise PlugInError(
-                f"model {self.name!r} has no cut 'features': give it the methods forward_features and forward_head, "
-                "or name a module as the cut"
+                f"model {self.name!r} has no cut 'features': give it the methods forward_features and "
+                "forward_head, or name a module as the cut"
             )
         return cut

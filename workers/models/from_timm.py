@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT, HF_HUB_CACHE
 from timm.data import resolve_data_config
@@ -78,7 +77,7 @@ class TimmArchitecture:
             allowed = "pretrained, prototype, random, train" if repository else "prototype, random, train"
             raise PlugInError(
                 f"model {self.name!r} has no weights {weights!r}: allowed are {allowed}, or the path of a "
-                ".safetensors, .pth or .pt file; published weights are chosen by a tag in the name (timm/NAME.TAG)"
+                ".safetensors, .pth or .pt file; a tag in the name, timm/NAME.TAG, chooses published weights"
             )
         found = try_to_load_from_cache(repository, FILE)
         url = f"{ENDPOINT}/{repository}/resolve/main/{FILE}"
@@ -89,12 +88,12 @@ class TimmArchitecture:
             path=Path(found) if isinstance(found, str) else folder / FILE,
             sha256="",
             repository=repository,
-            advice=f"download {url} elsewhere and name the file as weights, or copy the folder {folder} from a "
-            f"machine where `hf download {repository} {FILE}` has run",
+            advice=f"download {url} elsewhere and name the file as weights, or copy the folder {folder} "
+            f"from a machine where `hf download {repository} {FILE}` has run",
         )
 
     def build(self, *, num_classes: int, in_channels: int, side: int) -> nn.Module:
-        """Equals ``timm.create_model(NAME, num_classes=num_classes)`` for 3 channels and the published side."""
+        """Equals ``timm.create_model(NAME, num_classes=K)`` for 3 channels and the published side."""
         return self._create(num_classes=num_classes, in_channels=in_channels, side=side)
 
     def build_published(self, published: Published, *, in_channels: int, side: int) -> nn.Module:
@@ -121,7 +120,4 @@ class TimmArchitecture:
         network: nn.Module = timm.create_model(
             self.short_name, num_classes=num_classes, in_chans=in_channels, **more
         )
-        for module in network.modules():
-            if hasattr(module, "fused_attn"):
-                module.fused_attn = False  # the fused kernels have no forward-mode derivative
-        return network.to(torch.get_default_dtype())
+        return network

@@ -42,7 +42,8 @@ class TorchvisionArchitecture:
 
     def preset(self, weights: str) -> Preset:
         """The transforms that torchvision publishes with the weights (with its default ones otherwise)."""
-        entry = self._entry(weights) or self._entry(DEFAULT)
+        enum = models.get_model_weights(self.short_name)
+        entry: Any = self._entry(weights) or enum.DEFAULT
         transform = entry.transforms()
         return Preset(
             side=transform.crop_size[0],
@@ -74,12 +75,14 @@ class TorchvisionArchitecture:
         )
 
     def build(self, *, num_classes: int, in_channels: int, side: int) -> nn.Module:
-        """Equals ``torchvision.models.NAME(num_classes=num_classes)`` for 3 channels and the published side."""
+        """Equals ``torchvision.models.NAME(num_classes=K)`` for 3 channels and the published side."""
         sized: dict[str, Any] = {}
         if side != self.preset(DEFAULT).side:  # only attention over a fixed grid has to know
-            sized = {"vit": {"image_size": side}, "maxvit": {"input_size": (side, side)}}.get(
-                self._family, {}
-            )
+            grids: dict[str, dict[str, Any]] = {
+                "vit": {"image_size": side},
+                "maxvit": {"input_size": (side, side)},
+            }
+            sized = grids.get(self.short_name.partition("_")[0], {})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # on the initialisation of Inception and GoogLeNet
             network = models.get_model(self.short_name, num_classes=num_classes, **sized)
@@ -92,16 +95,12 @@ class TorchvisionArchitecture:
         return _with_channels(models.get_model(self.short_name, weights=entry), in_channels)
 
     def natural_cut(self, network: nn.Module) -> Cut:
-        """Before the global pooling; Swin: before the norm; ViT: the encoder's output; SqueezeNet: ``features``."""
+        """Before the pooling; Swin: before the norm; ViT: the encoder's output; SqueezeNet: ``features``."""
         traced = trace(network)
-        cut = traced and cut_graph(traced, _natural_node(traced))
+        cut = cut_graph(traced, _natural_node(traced)) if traced else None
         if cut is None:
             raise PlugInError(f"{self.name} cannot be cut at 'features'; name a module as the cut")
         return cut
-
-    @property
-    def _family(self) -> str:
-        return self.short_name.partition("_")[0]
 
     def _entry(self, weights: str) -> Any | None:
         enum = models.get_model_weights(self.short_name)
@@ -122,7 +121,7 @@ def _natural_node(traced: Trace) -> fx.Node:
 
 
 def _with_channels(network: nn.Module, channels: int) -> nn.Module:
-    """Make the first convolution take greyscale: summed over its channels, as for an image with three equal ones."""
+    """Make the first convolution take greyscale, as if all three channels were equal: sum its weights."""
     if channels == 3:
         return network
     path, first = next((path, m) for path, m in network.named_modules() if isinstance(m, nn.Conv2d))

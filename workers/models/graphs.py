@@ -9,7 +9,7 @@ from typing import Any
 import timm.layers
 import torchvision
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch.nn.functional import adaptive_avg_pool2d
 
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.cuts import Cut, one_tensor
@@ -55,7 +55,7 @@ class Trace:
     def _is_pooling(self, node: fx.Node) -> bool:
         if node.op == "call_module":
             return isinstance(self.network.get_submodule(str(node.target)), nn.AdaptiveAvgPool2d)
-        return node.target in ("mean", F.adaptive_avg_pool2d)
+        return node.target in ("mean", adaptive_avg_pool2d)
 
 
 def _tensor_node(value: Any, path: str) -> fx.Node:
@@ -86,7 +86,7 @@ class _Tracer(fx.Tracer):
 
 
 def trace(network: nn.Module) -> Trace | None:
-    """Trace a network in eval mode; None if its code cannot run on symbols (branches on values, for example)."""
+    """Trace a network in eval mode; None if its code cannot run on symbols (it branches on values, say)."""
     tracer = _Tracer()
     try:
         graph = tracer.trace(network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,7 +42,7 @@ def network_shape(transform: InputTransform, info: DatasetInfo) -> tuple[int, in
 
 
 def fresh_network(config: ModelConfig, *, info: DatasetInfo, transform: InputTransform) -> nn.Module:
-    """A network in eval mode with initial weights of ``config.seed``, as ``torch.manual_seed(seed)`` gives them."""
+    """A network in eval mode with the initial weights that ``torch.manual_seed(config.seed)`` gives it."""
     channels, side, _ = network_shape(transform, info)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -70,29 +72,31 @@ def load_model(
         device: Where it goes.
 
     Raises:
-        PlugInError: the weights are missing or do not fit, the cut is none, or the network fails on this input.
+        PlugInError: the weights are missing or do not fit, the cut is none, or the network cannot take
+            images of this size.
     """
-    network = _with_weights(config, info=info, transform=transform, state_dict=state_dict)
     shape = network_shape(transform, info)
-    split = SplitModel(
-        _cut(config, network, cut, shape).to(device),
-        input_shape=input_shape(transform, info),
-        mean=torch.tensor(transform.mean).to(device),
-        std=torch.tensor(transform.std).to(device),
-        network_size=transform.network_size,
-    )
-    return split
+    with _explained(config, shape):
+        network = _with_weights(config, info=info, transform=transform, state_dict=state_dict)
+        return SplitModel(
+            _cut(config, network, cut, shape).to(device),
+            input_shape=input_shape(transform, info),
+            mean=torch.tensor(transform.mean).to(device),
+            std=torch.tensor(transform.std).to(device),
+            network_size=transform.network_size,
+        )
 
 
 def check_cut(config: ModelConfig, cut: str, *, info: DatasetInfo, transform: InputTransform) -> None:
     """Check a cut on a network with fresh weights, before anything runs.
 
     Raises:
-        PlugInError: no such module (with the nearest names), it does not run exactly once, or the logits still
-            depend on the input while its output is held, as inside a skip connection.
+        PlugInError: no such module (with the nearest names), it does not run exactly once, or the logits
+            still depend on the input while its output is held, as inside a skip connection.
     """
-    network = fresh_network(config, info=info, transform=transform)
-    _cut(config, network, cut, network_shape(transform, info))
+    shape = network_shape(transform, info)
+    with _explained(config, shape):
+        _cut(config, fresh_network(config, info=info, transform=transform), cut, shape)
 
 
 def _with_weights(
@@ -134,7 +138,41 @@ def _filled(
     return network
 
 
+@contextmanager
+def _explained(config: ModelConfig, shape: tuple[int, int, int]) -> Iterator[None]:
+    """Say which model and which input a foreign error is about."""
+    try:
+        yield
+    except (PlugInError, torch.OutOfMemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # networks are other people's code, and raise anything when a size does not suit
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        size = "x".join(map(str, shape))
+        raise PlugInError(
+            f"model {config.name!r} fails on input {size}: {reason}; "
+            "choose another input_size or network_size, or check the model's own requirements"
+        ) from error
+
+
 def _cut(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, int, int]) -> Cut:
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = network(x)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise PlugInError(f"model {config.name!r}: its output is not one tensor of (images, classes)")
+        split = _split(config, network, cut, shape)
+        # A graph splits exactly; a pair of methods might leave out what forward() does besides.
+        difference = (split.head(split.features(x).clone()) - logits).abs().max()
+    if not difference <= 1e-4 * logits.abs().max():
+        raise PlugInError(
+            f"model {config.name!r} at cut {cut!r}: head(features(x)) differs from the model's output"
+        )
+    return split
+
+
+def _split(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, int, int]) -> Cut:
     if cut == NATURAL:
         return find_architecture(config.name).natural_cut(network)
     paths = [path for path, _ in network.named_modules() if path]
@@ -147,6 +185,6 @@ def _cut(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, in
     if is_cut(network, cut, shape):
         return HookCut(network, cut, shape)
     raise PlugInError(
-        f"cut {cut!r} of {config.name!r}: the logits still depend on the input while this module's output is held "
-        "(it lies inside a skip connection or a branch); choose the block around it"
+        f"cut {cut!r} of {config.name!r}: the logits still depend on the input while this module's output is "
+        "held (it lies inside a skip connection or a branch); choose the block around it"
     )

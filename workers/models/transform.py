@@ -1,4 +1,4 @@
-"""The input transform of a model on a data set: the published one, the paper's small one, or native pixels."""
+"""The input transform of a model on a data set: published, small as in the paper, or native pixels."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _geometry(preset: Preset, info: DatasetInfo, input_size: int | None, channel
     native = info.height == info.width == side
     if side is None:  # the model takes whatever the data set has
         return Geometry(channels=channels)
-    # Small images that have the wanted size already are not enlarged and cropped; published transforms are kept.
+    # Images of the wanted size are not enlarged and cropped, unless the weights were published for that.
     if native and (input_size or preset.resize == preset.side):
         return Geometry(channels=channels)
     resize = preset.resize or side

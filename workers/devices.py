@@ -1,0 +1,76 @@
+"""The device that numbers are computed on, set so that they can be computed again."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from hushsweep.workers.errors import PlugInError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Choose a device and make float32 mean float32 there: no TF32, no timing-dependent choice of kernels.
+
+    Args:
+        name: ``cpu``, ``cuda``, or ``auto`` for a GPU if one really works here.
+
+    Raises:
+        PlugInError: unknown name, or ``cuda`` without a GPU.
+    """
+    if name not in DEVICES:
+        raise PlugInError(f"device: expected one of {', '.join(DEVICES)}, got {name!r}")
+    # Asks the driver: schedulers set CUDA_VISIBLE_DEVICES for logical GPUs on machines without any.
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise PlugInError("device: 'cuda' was asked for, but torch finds no usable GPU here; use auto or cpu")
+    # cuBLAS reads this when it starts; without it deterministic algorithms are refused.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def device_name(device: torch.device | str) -> str:
+    """Name the hardware behind a device, for a row's provenance."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _processor() or platform.machine() or "cpu"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with a fixed number of CPU threads, since their number changes the rounding of sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Allow only algorithms that give the same bits every time; others raise a RuntimeError."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)

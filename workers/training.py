@@ -1,0 +1,151 @@
+"""Weights that we make ourselves, trained or prototype: made once, stored by content, found again."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from filelock import FileLock
+from safetensors.torch import save_file
+
+from hushsweep.datasets.images import describe_dataset, load_images
+from hushsweep.workers.models.architectures import find_architecture
+from hushsweep.workers.models.check import check_model
+from hushsweep.workers.models.files import read_state
+from hushsweep.workers.models.load import fresh_network, network_shape
+from hushsweep.workers.models.pixels import normalise, upsample
+from hushsweep.workers.models.prototype import set_prototypes
+from hushsweep.workers.models.recipe import Recipe, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from hushsweep.datasets.images import DatasetConfig, DatasetInfo
+    from hushsweep.workers.models.config import InputTransform, ModelConfig
+
+VERSION = 1  # of how weights are made; raise it when the same settings give other weights
+
+
+class ResolvedWeights(NamedTuple):
+    """Weights, and what identifies them.
+
+    Attributes:
+        state_dict: For ``load_model``; None where that finds the weights by itself.
+        digest: Of the settings that make ``train`` and ``prototype`` weights (their file is called that), or the
+            SHA-256 of the file of others; None for ``random``.
+    """
+
+    state_dict: dict[str, Tensor] | None
+    digest: str | None
+
+
+def resolve_weights(
+    config: ModelConfig,
+    *,
+    info: DatasetInfo,
+    transform: InputTransform,
+    dataset: DatasetConfig,
+    models_dir: Path,
+    cache_dir: Path,
+    device: torch.device | str,
+) -> ResolvedWeights:
+    """Make the weights of a model or find them made; several processes make them once.
+
+    ``train`` learns all of the data set's ``train`` split; ``prototype`` stores images of the reported one.
+
+    Args:
+        config: The model.
+        info: The reported data set.
+        transform: Of ``input_transform``.
+        dataset: The reported data set.
+        models_dir: Gets ``<digest>.safetensors``, with the settings in its metadata.
+        cache_dir: Holds decoded images, and checkpoints while a training runs.
+        device: Where to compute.
+
+    Raises:
+        PlugInError: the model, its weights or its training are impossible.
+        DatasetError: the data set has no ``train`` split, or cannot be read.
+    """
+    checked = check_model(config, info)
+    if config.weights not in ("train", "prototype"):
+        return ResolvedWeights(None, checked.weights_digest)
+    device = torch.device(device)
+    if config.weights == "train":
+        dataset = replace(dataset, split="train", limit=None)
+    settings: dict[str, Any] = {
+        "version": VERSION,
+        "weights": config.weights,
+        "model": config.name,
+        "num_classes": checked.num_classes,
+        "input": network_shape(transform, info),
+        "transform": asdict(transform),
+        "seed": config.seed,
+        "data": describe_dataset(dataset).fingerprint,
+        "limit": dataset.limit,
+        "device_type": device.type,
+    }
+    recipe = _recipe(config)
+    if config.weights == "train":
+        settings["recipe"] = asdict(recipe)
+    digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    path = models_dir / f"{digest}.safetensors"
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(models_dir / f".{digest}.lock"):
+        if not path.is_file():
+            images = load_images(dataset, transform.geometry, cache_dir=cache_dir)
+            network = fresh_network(config, info=info, transform=transform).to(device)
+            if config.weights == "train":
+                checkpoint = cache_dir / "checkpoints" / digest
+                checkpoint.parent.mkdir(parents=True, exist_ok=True)
+                train(
+                    network,
+                    images,
+                    recipe,
+                    prepare=_prepare(transform, device),
+                    device=device,
+                    checkpoint=checkpoint,
+                )
+            else:
+                set_prototypes(network, images, prepare=_prepare(transform, device))
+            _store(path, network.state_dict(), settings)
+            if config.weights == "train":
+                checkpoint.unlink(missing_ok=True)
+    return ResolvedWeights(read_state(path), digest)
+
+
+def _recipe(config: ModelConfig) -> Recipe:
+    """The paper's recipe where the model's settings leave something out."""
+    return Recipe(
+        seed=config.seed,
+        epochs=config.epochs or find_architecture(config.name).preset(config.weights).epochs or 0,
+        batch_size=config.batch_size or 32,
+        learning_rate=config.learning_rate or 1e-3,
+        threads=config.training_threads,
+    )
+
+
+def _prepare(transform: InputTransform, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """From uint8 images to what the network itself gets."""
+    mean = torch.tensor(transform.mean, device=device).reshape(-1, 1, 1)
+    std = torch.tensor(transform.std, device=device).reshape(-1, 1, 1)
+    return lambda images: upsample(normalise(images, mean, std), transform.network_size)
+
+
+def _store(path: Path, state: dict[str, Tensor], settings: dict[str, Any]) -> None:
+    """Write the file under a temporary name, and give it its own once it is on the disk."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    try:
+        save_file(tensors, part, metadata={"settings": json.dumps(settings), "torch": torch.__version__})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
