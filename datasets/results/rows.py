@@ -34,7 +34,10 @@ def _convert(
     place = f"{table}.{column.name}"
     try:
         if not isinstance(rows, pa.Table):
-            array = pa.array([row.get(column.name) for row in rows], column.type)
+            values = [row.get(column.name) for row in rows]
+            # Given the type, Arrow would cut 1.5 down to 1 without a word; a cast refuses.
+            is_whole = pa.types.is_integer(column.type)
+            array = pa.array(values).cast(column.type) if is_whole else pa.array(values, column.type)
         elif column.name in rows.column_names:
             array = rows.column(column.name).cast(column.type)
         else:
@@ -61,9 +64,9 @@ def _check_statuses(table: str, rows: pa.Table) -> None:
     if "status" not in rows.column_names:
         return
     status = rows.column("status")
-    known = pc.is_in(status, pa.array(STATUSES))
-    if not pc.all(known).as_py():
-        found = status.filter(pc.invert(known))[0].as_py()
+    unknown = pc.invert(pc.is_in(status, pa.array(STATUSES)))
+    if pc.any(unknown).as_py():
+        found = status.filter(unknown)[0].as_py()
         raise StoreError(f"{table}.status: expected one of {', '.join(STATUSES)}, got {found!r}")
     incomplete = pc.not_equal(status, "complete")
     if pc.any(pc.and_(incomplete, pc.is_null(rows.column("reason")))).as_py():
