@@ -89,8 +89,8 @@ def _plug_in(name: str) -> Loader:
     known = ", ".join(LOADERS)
     if not _PLUG_IN.fullmatch(name):
         close = difflib.get_close_matches(name, LOADERS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ";"
-        raise DatasetError(f"unknown data set {name!r}{hint} Known: {known}, or package.module:Name")
+        hint = f"; did you mean {close[0]!r}? Known" if close else "; known"
+        raise DatasetError(f"unknown data set {name!r}{hint}: {known}, or package.module:Name")
     module, _, attribute = name.partition(":")
     try:
         loader: Loader = getattr(importlib.import_module(module), attribute)
@@ -98,4 +98,6 @@ def _plug_in(name: str) -> Loader:
         raise DatasetError(
             f"data set {name!r}: {error}; install its package where the workers run"
         ) from error
+    if not callable(loader):
+        raise DatasetError(f"{name}: is a {type(loader).__name__}, not a function that opens a data set")
     return loader

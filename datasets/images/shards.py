@@ -42,7 +42,7 @@ def open_shards(
     image_column = config.image_column or _image_column(schema, declared)
     label_column = config.label_column or label_column
     for path in shards:
-        _check_columns(place, path, image_column, label_column)
+        _check_columns(place, path, image_column, label_column, published)
     labels, names = _labels(place, shards, label_column, declared)
     if not len(labels):
         raise DatasetError(f"{place}: no rows in '{shards[0]}'; how to obtain the data: docs/datasets.md")
@@ -100,7 +100,10 @@ def _image_column(schema: pa.Schema, declared: dict[str, Any]) -> str:
     return next((name for name in (*images, "image", "img") if name in schema.names), "image")
 
 
-def _check_columns(place: str, path: Path, image_column: str, label_column: str) -> None:
+def _check_columns(
+    place: str, path: Path, image_column: str, label_column: str, published: Published | None
+) -> None:
+    elsewhere = f"give the folder of {published.name} as dataset.root" if published else None
     with _open_file(path) as file:
         schema = file.schema_arrow
     kind = schema.field(image_column).type if image_column in schema.names else None
@@ -109,13 +112,13 @@ def _check_columns(place: str, path: Path, image_column: str, label_column: str)
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     if kind is None or not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise DatasetError(
-            f"{place}: '{path}' has no column {image_column!r} of encoded images; set dataset.image_column; "
-            f"its columns: {columns}"
+            f"{place}: '{path}' has no column {image_column!r} of encoded images; "
+            f"{elsewhere or 'set dataset.image_column'}; its columns: {columns}"
         )
     if label_column not in schema.names:
         raise DatasetError(
-            f"{place}: '{path}' has no label column {label_column!r}; set dataset.label_column; "
-            f"its columns: {columns}"
+            f"{place}: '{path}' has no label column {label_column!r}; "
+            f"{elsewhere or 'set dataset.label_column'}; its columns: {columns}"
         )
 
 
