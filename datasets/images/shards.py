@@ -16,7 +16,7 @@ from hushsweep.datasets.images.base import DatasetConfig, DatasetError
 from hushsweep.datasets.images.published import Published
 from hushsweep.datasets.images.source import Content, ImageSource, digest, numbered, probe
 
-_WHOLE_FILE, _END = 1 << 30, 1 << 20  # bytes
+_WHOLE_FILES, _END = 1 << 30, 1 << 20  # bytes
 _ROWS = 64  # images in memory at once, as encoded files
 _PROBES = 8
 
@@ -56,10 +56,9 @@ def open_shards(
     headers = probe(contents(np.arange(min(_PROBES, len(labels)))))
     if published:
         _check_published(place, shards[0], published, headers, int(labels.max()))
-    file_digests = [_file_digest(path).encode() for path in shards]
     return ImageSource(
         split=split,
-        fingerprint=digest([*file_digests, image_column.encode(), label_column.encode()]),
+        fingerprint=digest(text.encode() for text in (fingerprint_of(shards), image_column, label_column)),
         labels=labels,
         secondary=secondary,
         contents=contents,
@@ -213,16 +212,19 @@ def _check_published(
         )
 
 
-def _file_digest(path: Path) -> str:
-    status = path.stat()
-    return _digest_at(path, status.st_size, status.st_mtime_ns)
+def fingerprint_of(paths: Sequence[Path]) -> str:
+    """SHA-256 of files in this order; above 1 GiB in all, of their sizes, first and last MiB (Parquet's footer)."""
+    found = [(path, path.stat()) for path in paths]
+    whole = sum(status.st_size for _, status in found) <= _WHOLE_FILES
+    return digest(
+        _digest_at(path, status.st_size, status.st_mtime_ns, whole).encode() for path, status in found
+    )
 
 
-@lru_cache(maxsize=256)
-def _digest_at(path: Path, size: int, modified: int) -> str:
-    """SHA-256 of a file; above 1 GiB of its size, first and last MiB, where Parquet keeps its footer."""
+@lru_cache(maxsize=1024)
+def _digest_at(path: Path, size: int, modified: int, whole: bool) -> str:
     with path.open("rb") as file:
-        if size <= _WHOLE_FILE:
+        if whole or size <= 2 * _END:
             return hashlib.file_digest(file, "sha256").hexdigest()
         start = file.read(_END)
         file.seek(-_END, 2)

@@ -265,7 +265,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, make_jpeg):
         peaks.append(int(done.stdout) / 1024)
     written = max(path.stat().st_size for path in tmp_path.rglob("images.npy")) / 2**20
     assert written > 140
-    assert peaks[1] - peaks[0] < 20, f"MiB at the peak: {peaks}, while {written:.0f} MiB were written"
+    assert peaks[1] < 1.1 * peaks[0], f"MiB at the peak: {peaks}, while {written:.0f} MiB were written"
 
 
 def test_describing_decodes_nothing(make_folder, monkeypatch):

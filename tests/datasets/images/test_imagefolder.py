@@ -53,13 +53,15 @@ def test_real_photographs_equal_torchvision(data_root, tmp_path):
 
 
 def test_fifty_thousand_files_are_described_in_seconds(tmp_path):
+    """100 classes that are links to one folder of 500 files: as many paths to visit, and quicker to make."""
+    (tmp_path / "files").mkdir()
+    for i in range(500):
+        (tmp_path / "files" / f"ILSVRC2012_val_{i:08d}.JPEG").touch()
+    (tmp_path / "val").mkdir()
     for label in range(100):
-        folder = tmp_path / f"n{label:08d}"
-        folder.mkdir()
-        for i in range(500):
-            os.close(os.open(folder / f"ILSVRC2012_val_{label * 500 + i:08d}.JPEG", os.O_CREAT | os.O_WRONLY))
+        (tmp_path / "val" / f"n{label:08d}").symlink_to(tmp_path / "files")
     started = time.process_time()
-    info = describe_dataset(config(tmp_path, limit=5000))
+    info = describe_dataset(config(tmp_path, split="val", limit=5000))
     assert time.process_time() - started < 5
     assert (info.size, info.total, info.classes) == (5000, 50_000, 100)
 

@@ -8,7 +8,7 @@ import pytest
 
 from hushsweep.datasets.images import DatasetConfig, DatasetError, Geometry, describe_dataset, load_images
 from hushsweep.datasets.images.decode import decode
-from hushsweep.datasets.images.shards import _file_digest
+from hushsweep.datasets.images.shards import fingerprint_of
 
 COLOUR = Geometry(channels=3)
 
@@ -203,9 +203,21 @@ def test_large_files_are_known_by_size_and_ends(tmp_path):
             if position is not None:
                 file.seek(position)
                 file.write(b"x")
-        digests.append(_file_digest(tmp_path / name))
+        digests.append(fingerprint_of([tmp_path / name]))
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_small_files_are_known_by_every_byte_and_their_order(tmp_path):
+    for name, content in (
+        ("a", bytes(5 << 20)),
+        ("b", bytes(3 << 20) + b"x" + bytes((2 << 20) - 1)),
+        ("c", b""),
+    ):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (tmp_path / name for name in "abc")
+    orders = [[a], [b], [a, b], [b, a], [a, c], [c, a], [a, b, c]]
+    assert len({fingerprint_of(paths) for paths in orders}) == len(orders)
 
 
 def test_real_x_rays(data_root, tmp_path):
