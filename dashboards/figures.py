@@ -87,7 +87,9 @@ def tradeoff_figure(rows: Sequence[dict[str, Any]], curves: Sequence[Curve], *, 
         _dress(axis, panel, rows)
     width, height = figure.get_size_inches()
     left = _LEFT / width
-    figure.text(left, 1 - 0.18 / height, title, va="top", fontsize=14, fontweight="bold", color=_INK)
+    figure.text(
+        left, 1 - 0.18 / height, title, va="top", fontsize=14, weight="bold", color=_INK, parse_math=False
+    )
     subtitle = textwrap.fill(_subtitle(rows), int(12 * (width - _LEFT)))
     figure.text(left, 1 - 0.47 / height, subtitle, va="top", fontsize=9.5, color=_MUTED, parse_math=False)
     legend = figure.legend(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from hushsweep.dashboards.curves import read_curves
 from hushsweep.dashboards.queries import tradeoff
+from hushsweep.dashboards.queries.run import require_sweep
 from hushsweep.dashboards.server import local_tracking_uri, quiet_mlflow, ui_address, ui_command
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.datasets.results.files import exclusive
@@ -77,6 +78,8 @@ def mirror(
         StoreError: no results or no such sweep; or another mirror of this folder is at work.
     """
     store = Store(results, create=False)
+    if sweep is not None:
+        require_sweep(store, sweep)
     report = MirrorReport(tracking_uri=tracking_uri or local_tracking_uri(store.root))
     with exclusive(store.root / ".mirror.lock", f"MLflow mirror of {store.root}", wait_s=5):
         quiet_mlflow()
@@ -228,9 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sweep")
     parser.add_argument("--tracking-uri")
     parser.add_argument("--rebuild", action="store_true", help="delete this folder's runs first")
-    parser.add_argument(
-        "--follow", type=int, metavar="PID", help="mirror until that process has ended; needs --sweep"
-    )
+    parser.add_argument("--follow", action="store_true", help="mirror --sweep until standard input is closed")
     options = parser.parse_args(arguments)
     if options.follow and options.sweep is None:
         parser.error("--follow needs --sweep")

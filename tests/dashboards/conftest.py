@@ -151,23 +151,22 @@ def write_trial(store: Store, trial: str, entries: Sequence[dict[str, Any]], mea
     return store.write("measurements", f"{trial}.{measure}", rows)
 
 
+def fill_folder(root: Path) -> Store:
+    """Fill a folder: sweep `both` with four curves, sweep `small` sharing one of them."""
+    store = Store(root)
+    entries = points()
+    shared = [entry for entry in entries if entry["curve_id"] == curve_id("torchvision/resnet18", "gaussian")]
+    store.write_sweep("both", spec_text="name: both\n", plan=plan_of("both", entries))
+    store.write_sweep("small", spec_text="name: small\n", plan=plan_of("small", shared))
+    for model in MODELS:
+        own = [entry for entry in entries if entry["fields"]["model"] == model]
+        trial = f"trial-{model.rpartition('/')[2][:8]}"
+        for measure in (ACCURACY, HCR):
+            write_trial(store, trial, own, measure)
+    return store
+
+
 @pytest.fixture
 def fill() -> Callable[[Path], Store]:
-    """Return a function that fills a folder: sweep `both` with four curves, sweep `small` sharing one of them."""
-
-    def fill_folder(root: Path) -> Store:
-        store = Store(root)
-        entries = points()
-        shared = [
-            entry for entry in entries if entry["curve_id"] == curve_id("torchvision/resnet18", "gaussian")
-        ]
-        store.write_sweep("both", spec_text="name: both\n", plan=plan_of("both", entries))
-        store.write_sweep("small", spec_text="name: small\n", plan=plan_of("small", shared))
-        for model in MODELS:
-            own = [entry for entry in entries if entry["fields"]["model"] == model]
-            trial = f"trial-{model.rpartition('/')[2][:8]}"
-            for measure in (ACCURACY, HCR):
-                write_trial(store, trial, own, measure)
-        return store
-
+    """Return :func:`fill_folder`."""
     return fill_folder

@@ -1,0 +1,87 @@
+"""Answers as text and files."""
+
+import csv
+import io
+import json
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hushsweep.dashboards import QueryError, write_result
+
+TABLE = pa.table(
+    {
+        "model": ["resnet18", "naïve, \x1b[31m\nred", None],
+        "value": [1 / 3, math.nan, None],
+        "n": [1000, 7, None],
+        "norms": [[0.5, None], [], None],
+        "at": [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), None, None],
+        "total": pa.array([Decimal(3), Decimal(4), None], pa.decimal128(38, 0)),
+    }
+)
+
+
+def test_table_is_aligned_and_free_of_control_characters(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_result(TABLE, "table")
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert lines[0].split() == ["model", "value", "n", "norms", "at", "total"]
+    assert lines[2].split()[:3] == ["resnet18", "0.333333", "1000"]
+    assert lines[2].index("0.333333") + 8 == lines[0].index("value") + 5
+    assert len(lines) == 5
+    assert "\x1b" not in "".join(lines)
+
+
+def test_table_says_what_it_leaves_out(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_result(pa.table({"n": range(1005)}), "table")
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert lines[-2:] == ["999", "... 5 more rows; --format csv shows all"]
+
+
+def test_json_is_json_with_null_for_nan(tmp_path: Path) -> None:
+    write_result(TABLE, "json", tmp_path / "out.json")
+    first, second, third = json.loads((tmp_path / "out.json").read_bytes())
+    assert first == {
+        "model": "resnet18",
+        "value": 1 / 3,
+        "n": 1000,
+        "norms": [0.5, None],
+        "at": "2026-01-02T03:04:05+00:00",
+        "total": 3,
+    }
+    assert second["value"] is None
+    assert second["model"] == "naïve, \x1b[31m\nred"
+    assert set(third.values()) == {None}
+    write_result(TABLE.slice(0, 0), "json", tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_bytes()) == []
+
+
+def test_csv_keeps_all_digits(tmp_path: Path) -> None:
+    write_result(TABLE, "csv", tmp_path / "out.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))
+    assert float(rows[0]["value"]) == 1 / 3
+    assert json.loads(rows[0]["norms"]) == [0.5, None]
+    assert rows[1]["model"] == "naïve, \x1b[31m\nred"
+    assert rows[2]["n"] == ""
+
+
+def test_parquet_is_the_table(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_result(TABLE.drop_columns(["value"]), "parquet", tmp_path / "out.parquet")
+    assert pq.read_table(tmp_path / "out.parquet").equals(TABLE.drop_columns(["value"]))
+    write_result(TABLE, "parquet")
+    assert capfdbinary.readouterr().out[:4] == b"PAR1"
+
+
+def test_unknown_format_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="unknown format 'xml'; known: table, csv, json, parquet"):
+        write_result(TABLE, "xml", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_explain_prints_its_plan(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_result(pa.table({"explain_key": ["physical_plan"], "explain_value": ["a\nb"]}), "table")
+    assert capfdbinary.readouterr().out.decode().splitlines() == ["a", "b"]
