@@ -250,6 +250,9 @@ class _Watcher:
         watcher = self
 
         class Callback(tune.Callback):  # type: ignore[misc]
+            def __reduce__(self) -> Any:
+                return tune.Callback, ()  # Tune keeps a copy for restoring, which we never do
+
             def on_trial_result(
                 self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
             ) -> None:

@@ -38,7 +38,7 @@ def expand(spec: SweepSpec, folder: Path, problems: list[Problem]) -> Grid:
         for values in product_of(dataset):
             input_size = values.pop("input_size")
             root = values.pop("root")
-            values["root"] = None if root is None else str((folder / Path(root).expanduser()).resolve())
+            values["root"] = None if root is None else _beside(folder, root)
             datasets.append((place, DatasetConfig(**values), input_size))
     return Grid(
         datasets=datasets,
@@ -49,6 +49,12 @@ def expand(spec: SweepSpec, folder: Path, problems: list[Problem]) -> Grid:
         precisions=list(spec.precision),
         measures=_measures(spec, problems),
     )
+
+
+def _beside(folder: Path, path: str) -> str:
+    """Prefer what lies beside the sweep file; leave the rest to the data sets, which know HUSHSWEEP_DATA."""
+    beside = folder / Path(path).expanduser()
+    return str(beside.resolve()) if beside.exists() else path
 
 
 def product_of(model: SpecModel) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hushsweep.datasets.images import DatasetConfig, DatasetError, DatasetInfo, describe_dataset
+from hushsweep.datasets.images import (
+    LOADERS,
+    DatasetConfig,
+    DatasetError,
+    DatasetInfo,
+    describe_dataset,
+    resolve_root,
+)
 from hushsweep.sweeps.errors import Problem, SpecError
 from hushsweep.sweeps.expand import Grid, expand
 from hushsweep.sweeps.identity import (
@@ -95,16 +102,21 @@ def _device(spec: SweepSpec, problems: list[Problem]) -> str:
 
 
 def _settings(grid: Grid, device: str, problems: list[Problem]) -> Iterator[Setting]:
-    infos = dict[DatasetConfig, DatasetInfo]()
+    infos, roots = dict[DatasetConfig, DatasetInfo](), dict[DatasetConfig, str | None]()
     for place, dataset, _ in grid.datasets:
         try:
             infos[dataset] = describe_dataset(dataset)
+            roots[dataset] = (
+                str(resolve_root(dataset)) if dataset.name in LOADERS and dataset.name != "digits" else None
+            )
         except DatasetError as error:
             problems.append(Problem(("dataset", place), str(error)))
     for (_, dataset, input_size), (place, model) in itertools.product(grid.datasets, grid.models):
         if dataset not in infos:
             continue
         info = infos[dataset]
+        if roots[dataset] is not None:  # absolute, since a worker runs in another folder
+            dataset = replace(dataset, root=roots[dataset])
         try:
             checked = check_model(model, info)
             transform = input_transform(model, info, input_size=input_size)

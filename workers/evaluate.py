@@ -5,6 +5,7 @@ stays in memory between its trials.
 """
 
 import time
+import traceback
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -251,9 +252,7 @@ def _input_rms(images: ImageSet, model: SplitModel) -> float:
     squares = 0.0
     for start in range(0, len(images), 256):
         pixels = torch.from_numpy(np.array(images.images[start : start + 256]))
-        squares += float(
-            model.normalise(pixels.to(next(iter(model.buffers())).device)).double().square().sum()
-        )
+        squares += float(model.normalise(pixels).double().square().sum())
     return float(np.sqrt(squares / images.images.size))
 
 
@@ -286,6 +285,9 @@ def _fail(
 
 
 def _reason(error: Exception) -> str:
+    """Say in one line why something failed; of an error that nobody foresaw also where."""
     text = " ".join(str(error).split())
-    known = isinstance(error, ValueError)
-    return text if known and text else f"{type(error).__name__}: {text}"
+    if isinstance(error, ValueError) and text:
+        return text
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({Path(frame.filename).name}:{frame.lineno})"
