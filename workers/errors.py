@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class PlugInError(ValueError):
-    """A user's mistake about a model, weights, a cut, a mechanism or a measure: one sentence with its mend."""
+    """A user's mistake about a model, weights, cut, mechanism or measure: one sentence with its mend."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, list_all: bool = True) -> PlugInError:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
+
+import torch
 
 from hushsweep.workers.errors import PlugInError, unknown_name
 
@@ -84,6 +87,20 @@ class Architecture(Protocol):
         """Cut a network of this architecture at ``features``."""
 
 
+def hub_checkpoint(label: str, url: str) -> Published:
+    """Describe a file of torch.hub's checkpoint folder; its name carries the beginning of its digest."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(url).name
+    digest = re.search(r"-([0-9a-f]{8,})\.", path.name)
+    return Published(
+        label=label,
+        url=url,
+        path=path,
+        sha256=digest[1] if digest else "",
+        repository=None,
+        advice=f"download {url} elsewhere and put it at {path}, or name the file as weights",
+    )
+
+
 def no_published_weights(name: str, weights: str) -> PlugInError:
     """Say that only torchvision and timm publish weights."""
     return PlugInError(
@@ -116,17 +133,17 @@ def find_architecture(name: str) -> Architecture:
     own: Mapping[str, Architecture] = OWN
     if name in own:
         return own[name]
-    known = [*own, "torchvision/NAME", "timm/NAME", "package.module:Name"]
-    raise unknown_name("model", name, [*known, *_names_without_source(name)], list_all=False) from None
+    stem = name.rpartition("/")[2]
+    elsewhere = [f"{library}/{stem}" for library, has in _libraries_with(stem).items() if has]
+    if elsewhere:
+        raise PlugInError(f"unknown model {name!r}; did you mean {' or '.join(map(repr, elsewhere))}?")
+    raise unknown_name("model", name, [*own, "torchvision/NAME", "timm/NAME", "package.module:Name"])
 
 
-def _names_without_source(name: str) -> list[str]:
-    """``resnet18`` was meant to be ``torchvision/resnet18`` or ``timm/resnet18``."""
+def _libraries_with(stem: str) -> dict[str, bool]:
+    """Which libraries have a network of that name: ``resnet18`` lacks the library's name in front."""
     import timm
     import torchvision
 
-    stem = name.rpartition("/")[2]
-    found = (
-        [f"torchvision/{stem}"] if stem in torchvision.models.list_models(module=torchvision.models) else []
-    )
-    return found + ([f"timm/{stem}"] if timm.is_model(stem) else [])
+    classifiers = torchvision.models.list_models(module=torchvision.models)
+    return {"torchvision": stem in classifiers, "timm": timm.is_model(stem)}

@@ -15,7 +15,7 @@ from timm.models import PretrainedCfg, SwinTransformer, SwinTransformerV2
 from torch import nn
 
 from hushsweep.workers.errors import PlugInError, unknown_name
-from hushsweep.workers.models.architectures import Preset, Published
+from hushsweep.workers.models.architectures import Preset, Published, hub_checkpoint
 from hushsweep.workers.models.cuts import Cut, MethodCut, NormCut
 from hushsweep.workers.models.files import read_state
 
@@ -71,19 +71,22 @@ class TimmArchitecture:
         )
 
     def published(self, weights: str) -> Published:
-        """The file of the Hugging Face cache."""
-        repository = self.config.hf_hub_id
-        if weights != "pretrained" or not repository:
-            allowed = "pretrained, prototype, random, train" if repository else "prototype, random, train"
+        """The file of the Hugging Face cache; torch.hub's for the few that are not on the hub."""
+        repository, address = self.config.hf_hub_id, self.config.url
+        if weights != "pretrained" or not (repository or address):
+            allowed = ["prototype", "random", "train"] + ["pretrained"] * bool(repository or address)
             raise PlugInError(
-                f"model {self.name!r} has no weights {weights!r}: allowed are {allowed}, or the path of a "
-                ".safetensors, .pth or .pt file; a tag in the name, timm/NAME.TAG, chooses published weights"
+                f"model {self.name!r} has no weights {weights!r}: allowed are {', '.join(sorted(allowed))}, or the "
+                "path of a .safetensors, .pth or .pt file; a tag in the name, timm/NAME.TAG, chooses published ones"
             )
+        label = str(self.config.tag or "default")
+        if not repository:
+            return hub_checkpoint(label, str(address))
         found = try_to_load_from_cache(repository, FILE)
         url = f"{ENDPOINT}/{repository}/resolve/main/{FILE}"
         folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
         return Published(
-            label=str(self.config.tag or "default"),
+            label=label,
             url=url,
             path=Path(found) if isinstance(found, str) else folder / FILE,
             sha256="",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ from torch import fx, nn
 from torchvision import models
 
 from hushsweep.workers.errors import PlugInError, unknown_name
-from hushsweep.workers.models.architectures import Preset, Published
+from hushsweep.workers.models.architectures import Preset, Published, hub_checkpoint
 from hushsweep.workers.models.cuts import Cut
 from hushsweep.workers.models.graphs import Trace, cut_graph, trace
 
@@ -63,16 +61,7 @@ class TorchvisionArchitecture:
             raise unknown_name(
                 f"weights of {self.name}", weights, [*names, "prototype", "random", "train", DEFAULT]
             )
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
-        digest = re.search(r"-([0-9a-f]{8,})\.", path.name)
-        return Published(
-            label=entry.name,
-            url=entry.url,
-            path=path,
-            sha256=digest[1] if digest else "",
-            repository=None,
-            advice=f"download {entry.url} elsewhere and put it at {path}, or name the file as weights",
-        )
+        return hub_checkpoint(entry.name, entry.url)
 
     def build(self, *, num_classes: int, in_channels: int, side: int) -> nn.Module:
         """Equals ``torchvision.models.NAME(num_classes=K)`` for 3 channels and the published side."""

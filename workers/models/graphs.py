@@ -1,5 +1,6 @@
 """Cut a network at any tensor of its torch.fx graph, so that the head runs only what comes after it."""
 
+import inspect
 import math
 import operator
 from collections.abc import Callable
@@ -88,8 +89,13 @@ class _Tracer(fx.Tracer):
 def trace(network: nn.Module) -> Trace | None:
     """Trace a network in eval mode; None if its code cannot run on symbols (it branches on values, say)."""
     tracer = _Tracer()
+    optional = {
+        name: parameter.default
+        for name, parameter in inspect.signature(network.forward).parameters.items()
+        if parameter.default is not parameter.empty
+    }
     try:
-        graph = tracer.trace(network)
+        graph = tracer.trace(network, concrete_args=optional)
     except Exception:  # any code may run here, and raises whatever a symbol upsets
         return None
     # Writing into a slice of a tensor is an edge that the graph does not show.
