@@ -253,32 +253,28 @@ def _print_start(planned: "Plan", console: Console) -> None:
 
 
 def _print_plan(planned: "Plan", console: Console) -> None:
-    from rich.table import Table
-
     _print_start(planned, console)
-    if not planned.trials:
-        console.print("Nothing to compute.")
-        return
-    table = Table(
-        "trial", "points", "measures", "images", "image passes", "head passes", "solves", "training"
-    )
     for trial in planned.trials:
         setting, estimate = trial.setting, trial.estimate
-        table.add_row(
-            f"{setting.dataset.name} · {setting.model.name} ({setting.checked.weights}) · {setting.cut}",
-            str(len(trial.points)),
-            str(sum(len(point.measures) for point in trial.points)),
-            f"{setting.info.size:,}",
-            f"{estimate.image_passes:,}",
-            f"{estimate.head_passes:,}",
-            f"{estimate.solves:,}",
-            "yes" if estimate.trainings else "-",
+        seed = f", seed {setting.model.seed}" if trial.points[0].fields["model_seed"] is not None else ""
+        weights = Path(setting.checked.weights).name + seed
+        console.print(
+            f"  [bold]{setting.model.name}[/] ({weights}) cut at {setting.cut}, "
+            f"{setting.dataset.name} with {setting.info.size:,} images: {len(trial.points)} points"
         )
-    console.print(table)
-    console.print(
-        "image pass: one image up to the cut; head pass: one image from the cut on, per level and draw "
-        "(a linear head shares them); solve: one least-squares problem of the HCR search."
-    )
+        counts = {
+            "image passes": estimate.image_passes,
+            "head passes": estimate.head_passes,
+            "solves": estimate.solves,
+            "training": estimate.trainings,
+        }
+        console.print("    " + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count))
+    if planned.trials:
+        console.print(
+            "image pass: an image up to the cut; head pass: from the cut on, per level and draw (a linear head shares "
+            "them); solve: a least-squares problem of the HCR search.",
+            style="dim",
+        )
 
 
 def _plan_json(planned: "Plan") -> dict[str, Any]:

@@ -73,13 +73,8 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
         raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def ray_cluster(address: str | None) -> Iterator[None]:
-    """Connect to a cluster, or start one on this machine, with token authentication and nothing sent anywhere.
-
-    Raises:
-        RunError: no cluster answers at ``address``.
-    """
+def prepare_ray(address: str | None) -> None:
+    """Set Ray's environment, which it reads when it is imported: a token of our own, no telemetry, no loggers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
@@ -88,6 +83,16 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     if address is None and "RAY_AUTH_TOKEN" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """Connect to a cluster, or start one on this machine, with token authentication and nothing sent anywhere.
+
+    Raises:
+        RunError: no cluster answers at ``address``.
+    """
+    prepare_ray(address)
     import ray
 
     already = ray.is_initialized()

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hushsweep.workers.mechanisms import ActivationStatistics, Mechanism, UnitNoise
 from hushsweep.workers.measures import Measure
+from hushsweep.workers.mechanisms import ActivationStatistics, Mechanism, UnitNoise
 from hushsweep.workers.noise import unit_noise
 
 _SHAPE = (3, 4, 5)

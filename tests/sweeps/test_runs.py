@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rows_support import assert_same_rows
 
 from hushsweep.dashboards import run_query
-from hushsweep.datasets.results import Store
 from hushsweep.sweeps import RunError, Summary, run
-from rows_support import assert_same_rows
 
 SWEEP = """
 name: small

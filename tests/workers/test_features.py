@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests_support import digits_model, digits_set, fill_features
 
 from hushsweep.workers import features
 from hushsweep.workers.features import Activations, shard_range
-from tests_support import digits_model, digits_set, fill_features
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Hits against brute force: whatever is shared or pushed through a linear head, the count is the plain one."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests_support import digits_model, digits_set
 
 from hushsweep.workers.features import Activations
 from hushsweep.workers.measures.accuracy import Accuracy, count_hits, hits_of
@@ -16,7 +16,6 @@ from hushsweep.workers.measures.base import FittedPoint, FittedStage, Subject
 from hushsweep.workers.mechanisms import AdditiveNoise
 from hushsweep.workers.noise import unit_noise
 from hushsweep.workers.testing import check_measure
-from tests_support import digits_model, digits_set
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_levels_are_standard_deviations(name: str) -> None:
     relative, absolute = cls(noise_scale=1.5).fit(statistics), cls(noise_std=3.0).fit(statistics)
     assert relative == absolute
     zeros = torch.zeros(1, 200_000)
-    noise = relative.apply(zeros, lambda law: _unit(law))
+    noise = relative.apply(zeros, _unit)
     assert float(noise.std()) == pytest.approx(3.0, rel=0.02)
 
 
