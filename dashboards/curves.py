@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hushsweep.dashboards.queries import connect
+from hushsweep.dashboards.queries.connection import ask
 from hushsweep.dashboards.queries.run import require_sweep
 from hushsweep.datasets.results import Store, arrow_schema
 
@@ -76,8 +76,7 @@ def read_curves(results: Path | str, sweep: str) -> list[Curve]:
         StoreError: there are no results, or no such sweep in them.
     """
     require_sweep(Store(results, create=False), sweep)
-    with connect(results) as connection:
-        found = connection.sql(_ROWS, params={"sweep": sweep}).to_arrow_table()
+    found = ask(results, _ROWS, sweep=sweep)
     rows = found.select(arrow_schema("measurements").names).cast(arrow_schema("measurements"))
     positions = defaultdict(list)
     for position, curve_id in enumerate(rows.column("curve_id").to_pylist()):

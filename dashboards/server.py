@@ -1,8 +1,13 @@
 """MLflow's own user interface over a results folder, on loopback only."""
 
+import logging
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
+
+from hushsweep.datasets.results.files import exclusive
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -13,9 +18,13 @@ _ENVIRONMENT = {
 
 
 def quiet_mlflow() -> None:
-    """Switch MLflow's telemetry, retries and job runner off in this process, unless the user has set them."""
+    """Switch MLflow's telemetry, retries and chatter off in this process, unless the user has set them."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    import mlflow  # sets up its logging, so that the levels below stay
+
+    for name in (mlflow.__name__, "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def local_tracking_uri(results: Path | str) -> str:
@@ -26,8 +35,38 @@ def local_tracking_uri(results: Path | str) -> str:
     return URL.create("sqlite", database=str(database)).render_as_string()
 
 
+def ensure_local_database(results: Path | str) -> None:
+    """Create the MLflow database of the results folder unless it is there.
+
+    MLflow makes its tables in some fifty steps. Two processes at once trip over each other, and one that is killed
+    half-way leaves a database that MLflow refuses ever after; so it is made under another name and then renamed.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    database = Path(results).expanduser().absolute() / "mlflow.db"
+    if database.exists():
+        return
+    with exclusive(database.with_name(".mlflow.lock"), f"{database}, being created,", wait_s=120):
+        if database.exists():
+            return
+        for abandoned in database.parent.glob(".mlflow.*/"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        quiet_mlflow()
+        from mlflow import MlflowClient
+
+        with tempfile.TemporaryDirectory(prefix=".mlflow.", dir=database.parent) as folder:
+            MlflowClient(local_tracking_uri(folder)).search_experiments()
+            (Path(folder) / "mlflow.db").replace(database)
+
+
 def ui_command(results: Path | str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Command and environment that serve the MLflow UI of `results` on 127.0.0.1, without telemetry or jobs."""
+    """Command and environment that serve the MLflow UI of `results` on 127.0.0.1, without telemetry or jobs.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    ensure_local_database(results)
     artifacts = Path(results).expanduser().absolute() / "mlartifacts"
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     data = ["--backend-store-uri", local_tracking_uri(results), "--artifacts-destination", artifacts.as_uri()]

@@ -8,12 +8,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hushsweep.dashboards.queries import connect
+from hushsweep.dashboards.queries.connection import ask
 from hushsweep.dashboards.queries.run import require_sweep
 from hushsweep.datasets.results import Store
 
 _UNITS = """
 SELECT
+    sweep,
     point_id,
     measure_id,
     computed_by,
@@ -23,7 +24,7 @@ SELECT
     max(seconds) AS seconds,
     any_value(worker) AS worker
 FROM measurements
-WHERE sweep = $sweep
+WHERE sweep = coalesce($sweep, sweep)
 GROUP BY ALL
 """
 
@@ -76,11 +77,10 @@ def sweep_status(results: Path | str, sweep: str | None = None) -> tuple[SweepSt
     store = Store(results, create=False)
     if sweep is not None:
         require_sweep(store, sweep)
-    with connect(results) as connection:
-        return tuple(
-            _status(store, name, connection.sql(_UNITS, params={"sweep": name}).to_arrow_table().to_pylist())
-            for name in ([sweep] if sweep is not None else store.sweeps())
-        )
+    units = defaultdict[str, list[dict[str, Any]]](list)
+    for unit in ask(results, _UNITS, sweep=sweep).to_pylist():
+        units[unit["sweep"]].append(unit)
+    return tuple(_status(store, name, units[name]) for name in ([sweep] if sweep else store.sweeps()))
 
 
 def _status(store: Store, sweep: str, units: list[dict[str, Any]]) -> SweepStatus:

@@ -5,7 +5,6 @@ goes on until its standard input is closed, which the driver's death does too.
 """
 
 import argparse
-import logging
 import os
 import sys
 import threading
@@ -18,7 +17,13 @@ from typing import TYPE_CHECKING
 from hushsweep.dashboards.curves import read_curves
 from hushsweep.dashboards.queries import tradeoff
 from hushsweep.dashboards.queries.run import require_sweep
-from hushsweep.dashboards.server import local_tracking_uri, quiet_mlflow, ui_address, ui_command
+from hushsweep.dashboards.server import (
+    ensure_local_database,
+    local_tracking_uri,
+    quiet_mlflow,
+    ui_address,
+    ui_command,
+)
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.datasets.results.files import exclusive
 
@@ -85,17 +90,18 @@ def mirror(
         quiet_mlflow()
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         try:
+            if tracking_uri is None:
+                ensure_local_database(store.root)
             client = MlflowClient(report.tracking_uri)
             for name in store.sweeps() if sweep is None else [sweep]:
                 for change in _mirror_sweep(
                     client, store, name, is_local=tracking_uri is None, rebuild=rebuild
                 ):
                     report = replace(report, **{change: getattr(report, change) + 1})
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             return replace(report, error=" ".join(str(error).split())[:500])
     return report
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from hushsweep.datasets.results import TABLES, Store, arrow_schema
+from hushsweep.datasets.results import TABLES, Store, StoreError, arrow_schema
 
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
@@ -49,6 +49,24 @@ def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
     connection.execute(sql_file("views"))
     connection.execute(f"CREATE VIEW tradeoff AS {sql_file('tradeoff')}")
     return connection
+
+
+def ask(results: Path | str, sql: str, **parameters: object) -> pa.Table:
+    """Answer one of our own queries over the views.
+
+    Raises:
+        StoreError: there are no results, they were written by a newer hushsweep, or a file is damaged.
+    """
+    try:
+        with connect(results) as connection:
+            return connection.sql(sql, params=parameters).to_arrow_table()
+    except duckdb.Error as error:
+        raise StoreError(f"{one_sentence(error)}; move that file away and run the sweep again") from error
+
+
+def one_sentence(error: duckdb.Error) -> str:
+    """DuckDB's message without the excerpt of the query that follows it."""
+    return " ".join(str(error).split("\nLINE ")[0].split())
 
 
 def sql_file(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from hushsweep.dashboards.queries.connection import connect
+from hushsweep.dashboards.queries.connection import ask, connect, one_sentence
 from hushsweep.datasets.results import Store, StoreError
 
 _EXPLAIN = re.compile(
@@ -38,18 +38,17 @@ def run_query(results: Path | str, sql: str) -> pa.Table:
         with connect(results) as connection:
             return connection.sql(statement).to_arrow_table()
     except duckdb.Error as error:
-        raise QueryError(_one_sentence(error)) from error
+        raise QueryError(one_sentence(error)) from error
 
 
 def tradeoff(results: Path | str, sweep: str) -> pa.Table:
     """Accuracy and median HCR bound of every point of `sweep` side by side (tradeoff.sql), by curve and level.
 
     Raises:
-        StoreError: there are no results, or no such sweep in them.
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
     require_sweep(Store(results, create=False), sweep)
-    with connect(results) as connection:
-        return connection.sql(_TRADEOFF, params={"sweep": sweep}).to_arrow_table()
+    return ask(results, _TRADEOFF, sweep=sweep)
 
 
 def require_sweep(store: Store, sweep: str) -> None:
@@ -72,8 +71,3 @@ def _only_reading(sql: str) -> duckdb.Statement:
     if kind != duckdb.StatementType.SELECT:
         raise QueryError(f"{kind.name} statement: {_READING_ONLY}")
     return statements[0]
-
-
-def _one_sentence(error: duckdb.Error) -> str:
-    """DuckDB's message without the excerpt of the query that follows it."""
-    return " ".join(str(error).split("\nLINE ")[0].split())

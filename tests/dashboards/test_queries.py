@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from hushsweep.dashboards import QueryError, run_query, tradeoff
+from hushsweep.dashboards import QueryError, mirror, run_query, sweep_status, tradeoff
 from hushsweep.dashboards.queries import connect
 from hushsweep.datasets.results import TABLES, Store, StoreError, arrow_schema
 from tests.dashboards.conftest import ACCURACY, HCR, START, failed, measurements, plan_of, points, write_trial
@@ -265,6 +265,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, fill: Fill) -> None:
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(QueryError, match=path.name):
         run_query(store.root, "FROM measurements")
+    for command in (sweep_status, mirror, lambda root: tradeoff(root, "both")):
+        with pytest.raises(StoreError, match=path.name):
+            command(store.root)
 
 
 def test_no_results_is_said_and_nothing_created(tmp_path: Path) -> None:

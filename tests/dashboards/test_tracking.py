@@ -23,7 +23,7 @@ from mlflow.entities import Run
 
 from hushsweep.dashboards import MirrorReport, mirror, ui_address, ui_command
 from hushsweep.dashboards.curves import read_curves
-from hushsweep.dashboards.server import local_tracking_uri
+from hushsweep.dashboards.server import ensure_local_database, local_tracking_uri
 from hushsweep.dashboards.tracking import follow
 from hushsweep.datasets.results import LockHeldError, Store, StoreError
 from tests.dashboards.conftest import (
@@ -89,6 +89,14 @@ def assert_equals_rows(store: Store, uri: str, sweep: str) -> None:
 
 
 @pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without content, to be copied: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    ensure_local_database(folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="module")
 def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, MirrorReport]:
     store = fill_folder(tmp_path_factory.mktemp("mirrored") / "with space")
     return store, mirror(store.root)
@@ -142,8 +150,9 @@ def test_ui_address_is_the_view_with_the_curves(mirrored: tuple[Store, MirrorRep
     assert ui_address(store.root, 5000, "none") == ui_address(store.root, 5000) == "http://127.0.0.1:5000"
 
 
-def test_mlflow_follows_the_rows_as_they_change(tmp_path: Path) -> None:
+def test_mlflow_follows_the_rows_as_they_change(tmp_path: Path, empty_database: Path) -> None:
     store = Store(tmp_path / "results")
+    shutil.copy(empty_database, store.root / "mlflow.db")
     uri = local_tracking_uri(store.root)
     entries = points(levels=(0.5, 1.0))
     gaussian = curve_id("torchvision/resnet18", "gaussian")
@@ -189,7 +198,8 @@ def test_mlflow_follows_the_rows_as_they_change(tmp_path: Path) -> None:
     assert run.info.artifact_uri.startswith((tmp_path / "moved").as_uri())
 
 
-def test_failures_and_shared_statistics_are_told_apart(tmp_path: Path) -> None:
+def test_failures_and_shared_statistics_are_told_apart(tmp_path: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     store = Store(tmp_path)
     uri = local_tracking_uri(tmp_path)
     good, bad = points(levels=(0.5, 1.0))[:2]
@@ -212,7 +222,8 @@ def test_failures_and_shared_statistics_are_told_apart(tmp_path: Path) -> None:
     assert mirror(tmp_path).unchanged == 2
 
 
-def test_two_folders_share_a_server_without_touching_each_other(tmp_path: Path) -> None:
+def test_two_folders_share_a_server_without_touching_each_other(tmp_path: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = local_tracking_uri(tmp_path)
     entry = points()[0]
     stores = [Store(tmp_path / name) for name in ("one", "two")]
@@ -226,7 +237,10 @@ def test_two_folders_share_a_server_without_touching_each_other(tmp_path: Path) 
     assert len(runs_of(uri, "s")) == 2
 
 
-def test_kill_9_of_the_mirror_twice_leaves_no_duplicate_and_no_gap(tmp_path: Path) -> None:
+def test_kill_9_of_the_mirror_twice_leaves_no_duplicate_and_no_gap(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     store = fill_folder(tmp_path)
     for killed_at in (2, 4):  # in the middle of the second and of the fourth run
         process = subprocess.Popen([*COMMAND, "--results", str(tmp_path)], stdout=subprocess.DEVNULL)
@@ -249,12 +263,10 @@ def test_kill_9_of_the_mirror_twice_leaves_no_duplicate_and_no_gap(tmp_path: Pat
 
 
 def _runs_with_metrics(database: Path) -> int:
-    if not database.exists():
-        return 0
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             return int(connection.execute("SELECT count(DISTINCT run_uuid) FROM metrics").fetchone()[0])
-    except sqlite3.OperationalError:  # the tables are still being made, or locked for a moment
+    except sqlite3.OperationalError:  # locked for a moment
         return 0
 
 
@@ -313,17 +325,16 @@ def test_a_server_that_is_down_is_reported_and_caught_up_with_when_it_is_back(tm
     ended = threading.Event()
     ended.set()
     report = follow(
-        store.root, "small", ended=ended, tracking_uri=uri, patience_s=6
-    )  # gives up without raising
+        store.root, "small", ended=ended, tracking_uri=uri, patience_s=1
+    )  # gives up, raises nothing
     assert report.error is not None
 
     command = [*COMMAND, "--results", str(store.root), "--sweep", "both", "--tracking-uri", uri, "--follow"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as follower:
         try:
-            time.sleep(4)  # it has met the dead server by then
             with server(tmp_path / "server", port):
                 _wait(lambda: len(runs_of(uri, "both")) > 0)
-            time.sleep(1)  # killed in the middle
+            time.sleep(1)  # the server was killed in the middle; nobody is there
             with server(tmp_path / "server", port):
                 assert follower.stdin is not None
                 follower.stdin.close()  # the driver ends; the mirror first completes its work
@@ -333,7 +344,30 @@ def test_a_server_that_is_down_is_reported_and_caught_up_with_when_it_is_back(tm
             follower.kill()
 
 
-def test_follow_sees_rows_as_they_come_and_survives_the_death_of_its_driver(tmp_path: Path) -> None:
+def test_kill_9_while_the_database_is_made_does_no_harm(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_sweep("s", spec_text="", plan=plan_of("s", points()[:1]))
+    write_trial(store, "t", points()[:1])
+    process = subprocess.Popen([*COMMAND, "--results", str(tmp_path)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size > 100_000 for path in tmp_path.glob(".mlflow.*/mlflow.db")):
+        assert process.poll() is None, "the mirror ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    process = subprocess.Popen([*COMMAND, "--results", str(tmp_path)], stdout=subprocess.DEVNULL)
+    ui_command(tmp_path, free_port())  # makes sure of the same database at the same time
+    assert process.wait(60) == 0
+    assert list(tmp_path.glob(".mlflow.*/")) == []
+    assert_equals_rows(store, local_tracking_uri(tmp_path), "s")
+
+
+def test_follow_sees_rows_as_they_come_and_survives_the_death_of_its_driver(
+    tmp_path: Path, empty_database: Path
+) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     store = Store(tmp_path)
     uri = local_tracking_uri(tmp_path)
     entries = points()
@@ -357,7 +391,7 @@ def test_follow_sees_rows_as_they_come_and_survives_the_death_of_its_driver(tmp_
     follower = int(driver.stdout.readline())
     try:
         write_trial(store, "a", entries[:10])
-        _wait(lambda: (tmp_path / "mlflow.db").exists() and len(runs_of(uri, "s")) == 2)
+        _wait(lambda: len(runs_of(uri, "s")) == 2)
         write_trial(store, "b", entries[10:])
         write_trial(store, "c", entries, HCR)
         driver.kill()
