@@ -126,7 +126,7 @@ def fetch(published: Published, *, timeout: float = 3.0) -> Path:
             )
         try:
             path = _download(published)
-        except (OSError, ValueError) as error:  # every error of urllib and of the hub is one of these
+        except Exception as error:  # the hub's client raises kinds of its own besides OSError
             raise PlugInError(f"weights {published.label!r}: {error}; {published.advice}") from error
     if published.sha256 and not sha256(path).startswith(published.sha256):
         raise PlugInError(
@@ -144,8 +144,9 @@ def _download(published: Published) -> Path:
         if not path.is_file():
             part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             try:
-                # The address comes from torchvision's own table, never from the user.
-                with urllib.request.urlopen(published.url, timeout=60) as source, part.open("wb") as target:  # noqa: S310
+                # A fresh opener, since urlopen keeps the proxies of its first call for ever.
+                opener = urllib.request.build_opener()
+                with opener.open(published.url, timeout=60) as source, part.open("wb") as target:
                     shutil.copyfileobj(source, target)
                     target.flush()
                     os.fsync(target.fileno())
@@ -158,6 +159,9 @@ def _download(published: Published) -> Path:
 def _reachable(url: str, timeout: float) -> bool:
     """Whether anything answers there; a thread, because looking a name up cannot be given a time limit."""
     parts = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
+        parts = urllib.parse.urlsplit(proxy)
     address = (parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443))
     answered = threading.Event()
 

@@ -23,6 +23,14 @@ from hushsweep.workers.models.architectures import Published, find_architecture
 from hushsweep.workers.models.files import fetch, read_state
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """Addresses of this machine are reached directly."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 def config_of(name="torchvision/resnet18", weights="random", **more):
     return ModelConfig(name=name, weights=weights, **more)
 
@@ -273,6 +281,23 @@ def served(tmp_path):
     yield folder, f"http://127.0.0.1:{server.server_port}", requests
     server.shutdown()
     server.server_close()
+
+
+def test_a_proxy_is_a_way_to_the_network(served, tmp_path, monkeypatch):
+    _, address, requests = served
+    monkeypatch.setenv("http_proxy", address)
+    monkeypatch.setenv("no_proxy", "")
+    published = Published(
+        label="W",
+        url="http://192.0.2.1/w.pth",
+        path=tmp_path / "w.pth",
+        sha256="",
+        repository=None,
+        advice="put it",
+    )
+    with pytest.raises(PlugInError, match=r"404.*put it"):  # the answer of the proxy, which has no such file
+        fetch(published, timeout=1.0)
+    assert requests
 
 
 def test_published_weights_are_fetched_once_and_checked(served, tmp_path):
