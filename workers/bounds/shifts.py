@@ -49,14 +49,14 @@ def bound_modes(
     """
     n, r = input_shift.shape[:2]
     x, shift = x.double(), input_shift.double().flatten(0, 1)
-    clean = torch.cat([model.features(part).flatten(1) for part in x.split(max_batch)])
+    clean = torch.cat([model.features(part).flatten(1) for part in torch.split(x, max_batch)])
     norms, divergences = list[Tensor](), list[Tensor]()
-    for items in torch.arange(n * r, device=x.device).split(max_batch):
+    for items in torch.split(torch.arange(n * r, device=x.device), max_batch):
         displacement = model.features(x[items // r] + shift[items]).flatten(1) - clean[items // r]
         norms.append(displacement.norm(dim=1))
         divergences.append(chi_square(displacement))
     divergence = torch.cat(divergences)
-    modes = hcr_std_bound(dct(shift), divergence).unflatten(0, (n, r)).amax(1)
+    modes = hcr_std_bound(dct(shift), divergence).reshape(input_shift.shape).amax(1)
     return ShiftBounds(
         modes,
         shift.flatten(1).norm(dim=1).reshape(n, r),
