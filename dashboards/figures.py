@@ -83,7 +83,8 @@ def tradeoff_figure(rows: Sequence[dict[str, Any]], curves: Sequence[Curve], *, 
     for axis, panel in zip(axes, panels, strict=True):
         for number, curve in enumerate(curves):
             own = [row for row in rows if row["curve_id"] == curve.curve_id]
-            _draw_curve(axis, panel, own, number, curve.name if axis is axes[0] else "_nolegend_")
+            place = (number + 1) / len(curves)
+            _draw_curve(axis, panel, own, number, place, curve.name if axis is axes[0] else "_nolegend_")
         _dress(axis, panel, rows)
     width, height = figure.get_size_inches()
     left = _LEFT / width
@@ -124,7 +125,9 @@ def _layout(panels: int, *, legend_lines: int) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _draw_curve(axis: Axes, panel: _Panel, rows: Sequence[dict[str, Any]], number: int, label: str) -> None:
+def _draw_curve(
+    axis: Axes, panel: _Panel, rows: Sequence[dict[str, Any]], number: int, place: float, label: str
+) -> None:
     colour = _COLOURS[number % len(_COLOURS)]
     marker = _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
     for measure_id in sorted({row[panel.measure_id] for row in rows if row[panel.value] is not None}):
@@ -133,13 +136,13 @@ def _draw_curve(axis: Axes, panel: _Panel, rows: Sequence[dict[str, Any]], numbe
         axis.errorbar(
             levels,
             [own[level][panel.value] for level in levels],
-            yerr=[own[level][panel.stderr] or 0 for level in levels],
+            yerr=[own[level][panel.stderr] or math.nan for level in levels],
             color=colour,
             marker=marker,
-            markersize=4.5,
-            linewidth=1.7,
+            markersize=7 - 3 * place,  # a curve that lies on an earlier one leaves its rim to be seen
+            linewidth=2.7 - 1.2 * place,
             elinewidth=1,
-            capsize=2.5,
+            capsize=3.5,
             label=label,
         )
         label = "_nolegend_"

@@ -22,7 +22,7 @@ SELECT
     any_value(reason) FILTER (status = 'failed') AS reason,
     max(n) AS images,
     max(seconds) AS seconds,
-    any_value(worker) AS worker
+    any_value(node || ' ' || worker) AS worker
 FROM measurements
 WHERE sweep = coalesce($sweep, sweep)
 GROUP BY ALL

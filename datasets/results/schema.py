@@ -124,7 +124,7 @@ MEASUREMENTS = (
     ),
     Column("node", _TEXT, "", "Host that computed it."),
     Column("device", _TEXT, "", "Device that computed it, by its product name."),
-    Column("worker", _TEXT, "", "Worker process, as host:pid."),
+    Column("worker", _TEXT, "", "Id of the worker process on its node."),
     Column("ray_trial_id", _TEXT, "", "Ray Tune's trial id; null for a local run."),
     Column("hushsweep_version", _TEXT, "", "Version of hushsweep."),
     Column("torch_version", _TEXT, "", "Version of PyTorch."),
