@@ -13,7 +13,7 @@ from hushsweep.sweeps.identity import SEEDED_WEIGHTS, TRAINING_FIELDS, measure_c
 from hushsweep.sweeps.spec import SweepSpec
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.mechanisms import find_mechanism
-from hushsweep.workers.models import ModelConfig, find_architecture
+from hushsweep.workers.models import ModelConfig, find_architecture, is_path
 from hushsweep.workers.trial import MeasureConfig, StageConfig
 
 
@@ -89,11 +89,6 @@ def _models(spec: SweepSpec, folder: Path, problems: list[Problem]) -> list[tupl
             given = {name: value for name, value in values.items() if value is not None}
             models.append((place, ModelConfig(**{**defaults, **given})))
     return models
-
-
-def is_path(weights: str) -> bool:
-    """Tell a weights file from a name."""
-    return "/" in weights or weights.endswith((".safetensors", ".pth", ".pt"))
 
 
 def _chains(spec: SweepSpec, problems: list[Problem]) -> list[tuple[StageConfig, ...]]:

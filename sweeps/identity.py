@@ -10,7 +10,7 @@ from typing import Any
 from hushsweep.datasets.images import DatasetConfig, DatasetInfo
 from hushsweep.workers.measures import find_measure
 from hushsweep.workers.mechanisms import find_mechanism
-from hushsweep.workers.models import CheckedModel, InputTransform, ModelConfig
+from hushsweep.workers.models import InputTransform, ModelConfig
 from hushsweep.workers.trial import MeasureConfig, StageConfig, content_id
 
 IDENTITY_VERSION = 1
@@ -64,9 +64,9 @@ def subject_identity(
     *,
     dataset: DatasetConfig,
     info: DatasetInfo,
-    training_data: str | None,
     model: ModelConfig,
-    checked: CheckedModel,
+    num_classes: int,
+    weights: str,
     transform: InputTransform,
     cut: str,
     precision: str,
@@ -77,15 +77,14 @@ def subject_identity(
     Args:
         dataset: settings; the root is left out.
         info: gives the split that was found and the fingerprint of the data.
-        training_data: fingerprint of the images that the weights are trained on, None if they are not.
         model: settings.
-        checked: gives the weights and number of classes that were resolved.
+        num_classes: outputs of the head.
+        weights: what identifies the weights: a digest, or the name under which they are published.
         transform: how images become inputs.
         cut: the cut.
         precision: of the activations.
         device: type of device.
     """
-    trained = model.weights == "train"
     return {
         "version": IDENTITY_VERSION,
         "dataset": {
@@ -99,12 +98,9 @@ def subject_identity(
         "transform": asdict(transform),
         "model": {
             "name": model.name,
-            "weights": checked.weights_digest or checked.weights,
-            "seed": model.seed if model.weights in SEEDED_WEIGHTS else None,
-            "num_classes": checked.num_classes,
+            "weights": weights,
+            "num_classes": num_classes,
             "in_channels": model.in_channels,
-            "training": {name: getattr(model, name) for name in TRAINING_FIELDS} if trained else None,
-            "training_data": training_data,
         },
         "cut": cut,
         "precision": precision,

@@ -221,12 +221,14 @@ def serve_ui(results: Path, port: int, console: Console) -> int:
     Raises:
         StoreError: there are no results.
     """
-    from hushsweep.dashboards.tracking import ui_command
+    from hushsweep.dashboards.server import ui_address, ui_command
     from hushsweep.datasets.results import Store
 
-    Store(results, create=False)
+    store = Store(results, create=False)
     command, environment = ui_command(results, port)
-    console.print(f"MLflow: http://127.0.0.1:{port}   (Ctrl-C ends it)")
+    console.print("MLflow starts on this machine alone; Ctrl-C ends it. In a few seconds, the curves of")
+    for sweep in store.sweeps():
+        console.print(f"  {sweep}: {ui_address(results, port, sweep)}", soft_wrap=True)
     try:
         return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode  # noqa: S603
     except KeyboardInterrupt:

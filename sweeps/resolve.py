@@ -36,7 +36,9 @@ from hushsweep.workers.models import (
     check_cut,
     check_model,
     input_transform,
+    is_path,
 )
+from hushsweep.workers.training import WEIGHTS_MADE_HERE, weights_digest
 from hushsweep.workers.trial import MeasureConfig, StageConfig
 
 
@@ -69,13 +71,16 @@ class Point:
     fields: dict[str, Any]
 
 
-def resolve(spec: SweepSpec, source: Source, *, device: str | None = None) -> list[Point]:
+def resolve(
+    spec: SweepSpec, source: Source, *, device: str | None = None, fetch: bool = False
+) -> list[Point]:
     """Expand a sweep into its points.
 
     Args:
         spec: the sweep.
         source: its text, for messages and relative paths.
         device: type of the devices that will do the work; None looks at this machine.
+        fetch: also fetch published weights that are missing.
 
     Raises:
         SpecError: all that is wrong with its data sets, models, cuts and mechanisms.
@@ -83,7 +88,7 @@ def resolve(spec: SweepSpec, source: Source, *, device: str | None = None) -> li
     problems = list[Problem]()
     grid = expand(spec, source.folder, problems)
     device = device or _device(spec, problems)
-    settings = list(_settings(grid, device, problems))
+    settings = list(_settings(grid, device, problems, fetch=fetch))
     if problems:
         raise source.report(problems)
     points = dict[str, Point]()
@@ -101,7 +106,7 @@ def _device(spec: SweepSpec, problems: list[Problem]) -> str:
         return "cpu"
 
 
-def _settings(grid: Grid, device: str, problems: list[Problem]) -> Iterator[Setting]:
+def _settings(grid: Grid, device: str, problems: list[Problem], *, fetch: bool) -> Iterator[Setting]:
     infos, roots = dict[DatasetConfig, DatasetInfo](), dict[DatasetConfig, str | None]()
     for place, dataset, _ in grid.datasets:
         try:
@@ -118,9 +123,9 @@ def _settings(grid: Grid, device: str, problems: list[Problem]) -> Iterator[Sett
         if roots[dataset] is not None:  # absolute, since a worker runs in another folder
             dataset = replace(dataset, root=roots[dataset])
         try:
-            checked = check_model(model, info)
+            checked = check_model(model, info, fetch_missing=fetch)
             transform = input_transform(model, info, input_size=input_size)
-            training_data = _training_data(dataset, model)
+            weights = _weights_identity(model, checked, info, transform, dataset, device)
         except (PlugInError, DatasetError) as error:
             problems.append(Problem(("model", place), str(error)))
             continue
@@ -131,7 +136,7 @@ def _settings(grid: Grid, device: str, problems: list[Problem]) -> Iterator[Sett
                 problems.append(Problem(("cut", position), str(error)))
                 continue
             yield from _with_precisions(
-                grid, dataset, info, input_size, model, checked, transform, cut, device, training_data
+                grid, dataset, info, input_size, model, checked, transform, cut, device, weights
             )
 
 
@@ -145,7 +150,7 @@ def _with_precisions(
     transform: InputTransform,
     cut: str,
     device: str,
-    training_data: str | None,
+    weights: str,
 ) -> Iterator[Setting]:
     for precision in grid.precisions:
         yield Setting(
@@ -160,9 +165,9 @@ def _with_precisions(
             identity=subject_identity(
                 dataset=dataset,
                 info=info,
-                training_data=training_data,
                 model=model,
-                checked=checked,
+                num_classes=checked.num_classes,
+                weights=weights,
                 transform=transform,
                 cut=cut,
                 precision=precision,
@@ -171,10 +176,20 @@ def _with_precisions(
         )
 
 
-def _training_data(dataset: DatasetConfig, model: ModelConfig) -> str | None:
-    if model.weights != "train":
-        return None
-    return describe_dataset(replace(dataset, split="train", limit=None)).fingerprint
+def _weights_identity(
+    model: ModelConfig,
+    checked: CheckedModel,
+    info: DatasetInfo,
+    transform: InputTransform,
+    dataset: DatasetConfig,
+    device: str,
+) -> str:
+    """What tells these weights from others: of published ones the name, so that a plan needs no download."""
+    if model.weights in WEIGHTS_MADE_HERE:
+        return weights_digest(model, info=info, transform=transform, dataset=dataset, device=device)
+    if model.weights == "random":
+        return f"random/{model.seed}"
+    return checked.weights_digest or checked.weights if is_path(model.weights) else checked.weights
 
 
 def _point(

@@ -49,7 +49,12 @@ class Summary:
 
 
 def plan_sweep(
-    source: Source, store: Store | None, *, recompute: Collection[str] = (), device: str | None = None
+    source: Source,
+    store: Store | None,
+    *,
+    recompute: Collection[str] = (),
+    device: str | None = None,
+    fetch: bool = False,
 ) -> tuple[SweepSpec, Plan]:
     """Read a sweep and subtract what the store holds.
 
@@ -58,7 +63,7 @@ def plan_sweep(
         RunError: ``recompute`` names a measure that the sweep does not have.
     """
     spec = SweepSpec.from_source(source)
-    points = resolve(spec, source, device=device)
+    points = resolve(spec, source, device=device, fetch=fetch)
     names = sorted({measure.name for point in points for measure in point.measures})
     unknown = [name for name in recompute if name not in names]
     if unknown:
@@ -126,7 +131,7 @@ def run(
             from hushsweep.sweeps.driver import cluster_device
 
             device = cluster_device(address, spec.execution)
-        spec, planned = plan_sweep(source, store, recompute=recompute, device=device)
+        spec, planned = plan_sweep(source, store, recompute=recompute, device=device, fetch=True)
         document = {**planned.document(), "created_at": datetime.now(UTC).isoformat()}
         store.write_sweep(spec.name, spec_text=source.text, plan={**document, "spec": source.data})
         counted = _Counter()

@@ -80,7 +80,7 @@ def _measure(
     """Measure what is missing of one measure and, once the last shard is there, summarise it."""
     trial, store = run.trial, run.store
     points = [p for p in trial.points if p.point_id in fitted and config in p.measures]
-    started, computed_at = time.perf_counter(), datetime.now(UTC)
+    started = time.perf_counter()
     try:
         measure = find_measure(config.name)(**config.options)
         inapplicable = {p.point_id: measure.inapplicable(fitted[p.point_id]) for p in points}
@@ -101,7 +101,7 @@ def _measure(
             columns={
                 **columns,
                 "weights_digest": run.weights_digest,
-                "computed_at": computed_at,
+                "computed_at": datetime.now(UTC),
                 "seconds": time.perf_counter() - started,
             },
         )

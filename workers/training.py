@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from hushsweep.datasets.images import describe_dataset, load_images
 from hushsweep.workers.models.architectures import find_architecture
-from hushsweep.workers.models.check import check_model
+from hushsweep.workers.models.check import check_model, class_count
 from hushsweep.workers.models.files import read_state
 from hushsweep.workers.models.load import fresh_network, network_shape
 from hushsweep.workers.models.pixels import normalise, upsample
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hushsweep.datasets.images import DatasetConfig, DatasetInfo
     from hushsweep.workers.models.config import InputTransform, ModelConfig
 
+WEIGHTS_MADE_HERE = ("train", "prototype")
 VERSION = 1  # of how weights are made; raise it when the same settings give other weights
 
 
@@ -73,28 +74,13 @@ def resolve_weights(
         PlugInError: the model, its weights or its training are impossible.
         DatasetError: the data set has no ``train`` split, or cannot be read.
     """
-    checked = check_model(config, info)
-    if config.weights not in ("train", "prototype"):
-        return ResolvedWeights(None, checked.weights_digest)
+    if config.weights not in WEIGHTS_MADE_HERE:
+        return ResolvedWeights(None, check_model(config, info).weights_digest)
     device = torch.device(device)
-    if config.weights == "train":
-        dataset = replace(dataset, split="train", limit=None)
-    settings: dict[str, Any] = {
-        "version": VERSION,
-        "weights": config.weights,
-        "model": config.name,
-        "num_classes": checked.num_classes,
-        "input": network_shape(transform, info),
-        "transform": asdict(transform),
-        "seed": config.seed,
-        "data": describe_dataset(dataset).fingerprint,
-        "limit": dataset.limit,
-        "device_type": device.type,
-    }
+    dataset = _learned(config, dataset)
     recipe = _recipe(config)
-    if config.weights == "train":
-        settings["recipe"] = asdict(recipe)
-    digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    settings = _settings(config, info=info, transform=transform, dataset=dataset, device=device)
+    digest = _digest(settings)
     path = models_dir / f"{digest}.safetensors"
     models_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(models_dir / f".{digest}.lock"):
@@ -118,6 +104,58 @@ def resolve_weights(
             if config.weights == "train":
                 checkpoint.unlink(missing_ok=True)
     return ResolvedWeights(read_state(path), digest)
+
+
+def weights_digest(
+    config: ModelConfig,
+    *,
+    info: DatasetInfo,
+    transform: InputTransform,
+    dataset: DatasetConfig,
+    device: torch.device | str,
+) -> str:
+    """Digest that ``resolve_weights`` will give the weights of ``train`` and ``prototype``; makes nothing.
+
+    Raises:
+        DatasetError: the data set has no ``train`` split, or cannot be read.
+    """
+    learned = _learned(config, dataset)
+    return _digest(
+        _settings(config, info=info, transform=transform, dataset=learned, device=torch.device(device))
+    )
+
+
+def _learned(config: ModelConfig, dataset: DatasetConfig) -> DatasetConfig:
+    """The images that the weights are made of: all of the split ``train``, or the reported ones as prototypes."""
+    return replace(dataset, split="train", limit=None) if config.weights == "train" else dataset
+
+
+def _settings(
+    config: ModelConfig,
+    *,
+    info: DatasetInfo,
+    transform: InputTransform,
+    dataset: DatasetConfig,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Everything that the weights depend on."""
+    return {
+        "version": VERSION,
+        "weights": config.weights,
+        "model": config.name,
+        "num_classes": class_count(config, info),
+        "input": network_shape(transform, info),
+        "transform": asdict(transform),
+        "seed": config.seed,
+        "data": describe_dataset(dataset).fingerprint,
+        "limit": dataset.limit,
+        "device_type": device.type,
+        "recipe": asdict(_recipe(config)) if config.weights == "train" else None,
+    }
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _recipe(config: ModelConfig) -> Recipe:

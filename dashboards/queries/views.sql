@@ -1,8 +1,8 @@
 -- What the raw files add up to. Beforehand, connection.py makes a view raw_<table> of every table's files and the
 -- table sweeps (sweep, point_id, measure_id, curve_id, label) of the plans.
 
--- One computation per (point, measure) counts: one that did not fail before one that did, then the smallest trial id,
--- so that two trials which computed the same are not counted twice; among failures the latest.
+-- One computation per (point, measure) counts: one that did not fail before one that did, then the latest, so that
+-- two trials which computed the same are not counted twice, and a repetition on purpose replaces what was there.
 CREATE TABLE counted AS
 WITH computations AS (
     SELECT
@@ -17,7 +17,7 @@ WITH computations AS (
 )
 SELECT DISTINCT ON (point_id, measure_id) *
 FROM computations
-ORDER BY failed, CASE WHEN failed THEN finished END DESC NULLS LAST, computed_by;
+ORDER BY failed, finished DESC NULLS LAST, computed_by;
 
 -- One row per statistic and per sweep that asks for it; sweep is null for rows that no plan names any more.
 CREATE VIEW measurements AS

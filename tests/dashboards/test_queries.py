@@ -65,7 +65,7 @@ def test_rows_that_no_sweep_names_have_no_sweep(tmp_path: Path, fill: Fill) -> N
     assert count(store, "FROM tradeoff") == 0
 
 
-def test_the_smallest_trial_counts_when_two_computed_the_same(tmp_path: Path) -> None:
+def test_one_trial_counts_when_several_computed_the_same(tmp_path: Path) -> None:
     store = Store(tmp_path)
     entry = points()[0]
     store.write_sweep("s", spec_text="", plan=plan_of("s", [entry]))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hushsweep.workers.models.check import check_model as check_model
     from hushsweep.workers.models.config import InputTransform as InputTransform
     from hushsweep.workers.models.config import ModelConfig as ModelConfig
+    from hushsweep.workers.models.files import is_path as is_path
     from hushsweep.workers.models.load import check_cut as check_cut
     from hushsweep.workers.models.load import load_model as load_model
     from hushsweep.workers.models.split import SplitModel as SplitModel
@@ -21,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "architectures": ["find_architecture"],
         "check": ["CheckedModel", "check_model"],
         "config": ["InputTransform", "ModelConfig"],
+        "files": ["is_path"],
         "load": ["check_cut", "load_model"],
         "split": ["SplitModel"],
         "transform": ["input_transform"],

@@ -42,8 +42,13 @@ class CheckedModel:
     caveat: str | None
 
 
-def check_model(config: ModelConfig, info: DatasetInfo) -> CheckedModel:
+def check_model(config: ModelConfig, info: DatasetInfo, *, fetch_missing: bool = True) -> CheckedModel:
     """Check a model against a data set; cheap, except that published weights are fetched if they are missing.
+
+    Args:
+        config: The model.
+        info: The data set.
+        fetch_missing: False leaves missing published weights alone, and their digest None.
 
     Raises:
         PlugInError: unknown model, weights or tag; a file that is missing, unsafe, damaged or does not fit;
@@ -70,7 +75,10 @@ def check_model(config: ModelConfig, info: DatasetInfo) -> CheckedModel:
         check_fit(path, read_state(path), _shapes(config, architecture, num_classes, info), model=config.name)
     else:
         published = architecture.published(config.weights)
-        path, label = fetch(published), published.label
+        label = published.label
+        if not fetch_missing and not published.path.is_file():
+            return CheckedModel(num_classes=num_classes, weights=label, weights_digest=None, caveat=None)
+        path = fetch(published)
     return CheckedModel(
         num_classes=num_classes,
         weights=label,
