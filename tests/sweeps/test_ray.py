@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rows_support import assert_same_rows
 
 from hushsweep.dashboards import run_query
 from hushsweep.datasets.results import Store
 from hushsweep.sweeps import run
-from rows_support import assert_same_rows
 
 SWEEP = """
 name: cluster
@@ -43,7 +43,16 @@ def reference(sweep: Path) -> Path:
 
 
 def start(sweep: Path, results: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "hushsweep.sweeps", "run", str(sweep), "--results", str(results), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "hushsweep.sweeps",
+        "run",
+        str(sweep),
+        "--results",
+        str(results),
+        *options,
+    ]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -79,7 +88,9 @@ def slow(sweep: Path, folder: Path) -> Path:
     return path
 
 
-def test_workers_shards_and_mlflow_give_the_rows_of_one_process(sweep: Path, reference: Path, tmp_path: Path) -> None:
+def test_workers_shards_and_mlflow_give_the_rows_of_one_process(
+    sweep: Path, reference: Path, tmp_path: Path
+) -> None:
     results = tmp_path / "results"
     code, output = finish(start(slow(sweep, tmp_path), results))
     assert code == 0, output
@@ -109,9 +120,15 @@ def check_mlflow(results: Path, name: str) -> None:
     assert len(runs) == len({row["curve_id"] for row in rows})
     seen = set()
     for run_id in runs["run_id"]:
-        file = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="rows.parquet", tracking_uri=uri)
+        file = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path="rows.parquet", tracking_uri=uri
+        )
         artifact = pq.read_table(file).to_pylist()
-        mine = {(r["point_id"], r["measure_id"], r["statistic"]): r for r in rows if r["curve_id"] == artifact[0]["curve_id"]}
+        mine = {
+            (r["point_id"], r["measure_id"], r["statistic"]): r
+            for r in rows
+            if r["curve_id"] == artifact[0]["curve_id"]
+        }
         assert {(r["point_id"], r["measure_id"], r["statistic"]) for r in artifact} == mine.keys()
         for row in artifact:
             expected = mine[row["point_id"], row["measure_id"], row["statistic"]]
@@ -124,7 +141,9 @@ def check_mlflow(results: Path, name: str) -> None:
             assert history == {
                 levels.index(level): pytest.approx(value, rel=1e-6) for level, value in by_level.items()
             }
-        assert {m.step: m.value for m in client.get_metric_history(run_id, "level")} == dict(enumerate(levels))
+        assert {m.step: m.value for m in client.get_metric_history(run_id, "level")} == dict(
+            enumerate(levels)
+        )
     assert seen == {(r["point_id"], r["measure_id"], r["statistic"]) for r in rows}
 
 
@@ -145,7 +164,7 @@ def test_a_killed_driver_is_taken_up_where_it_stopped(sweep: Path, reference: Pa
     for _ in range(2):
         before = commits(results)
         process = start(slow(sweep, tmp_path), results, "--no-mlflow")
-        wait_for(lambda: commits(results) > before, process)
+        wait_for(lambda before=before: commits(results) > before, process)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=PATIENCE)
     done = commits(results)
@@ -188,7 +207,9 @@ def test_a_second_run_of_a_running_sweep_is_refused(sweep: Path, tmp_path: Path)
         ("{}", ["--local", "--address", "auto"], "expected one of them, got both"),
     ],
 )
-def test_what_the_cluster_lacks_is_refused_at_once(tmp_path: Path, execution: str, options: list[str], said: str) -> None:
+def test_what_the_cluster_lacks_is_refused_at_once(
+    tmp_path: Path, execution: str, options: list[str], said: str
+) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(SWEEP + f"execution: {execution}\n")
     code, output = finish(start(path, tmp_path / "results", "--no-mlflow", *options))
@@ -208,7 +229,12 @@ def two_nodes() -> Iterator[str]:
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "num_gpus": 1, "node_ip_address": "127.0.0.2", "include_dashboard": False},
+        head_node_args={
+            "num_cpus": 1,
+            "num_gpus": 1,
+            "node_ip_address": "127.0.0.2",
+            "include_dashboard": False,
+        },
     )
     cluster.add_node(num_cpus=1, num_gpus=1, node_ip_address="127.0.0.3")
     try:
@@ -218,7 +244,9 @@ def two_nodes() -> Iterator[str]:
         cluster.shutdown()
 
 
-def test_two_nodes_with_a_gpu_each_share_a_sweep(reference: Path, sweep: Path, tmp_path: Path, two_nodes: str) -> None:
+def test_two_nodes_with_a_gpu_each_share_a_sweep(
+    reference: Path, sweep: Path, tmp_path: Path, two_nodes: str
+) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(SWEEP + "execution: {shards: 3, cpus_per_trial: 1, gpus_per_trial: 1}\n")
     results = tmp_path / "results"
@@ -233,4 +261,8 @@ def test_two_nodes_with_a_gpu_each_share_a_sweep(reference: Path, sweep: Path, t
 
 def ray_workers(driver: int) -> list[psutil.Process]:
     """Processes of the driver's cluster that run a trial."""
-    return [p for p in psutil.Process(driver).children(recursive=True) if "ray::ImplicitFunc" in " ".join(p.cmdline())]
+    return [
+        p
+        for p in psutil.Process(driver).children(recursive=True)
+        if "ray::ImplicitFunc" in " ".join(p.cmdline())
+    ]
