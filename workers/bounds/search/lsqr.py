@@ -184,7 +184,8 @@ class _Basis:
 
 
 def _norm(v: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(v, dim=1).double()
+    norm: Tensor = torch.linalg.vector_norm(v, dim=1)
+    return norm.double()
 
 
 def _normalise(v: Tensor) -> tuple[Tensor, Tensor]:

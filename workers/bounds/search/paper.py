@@ -77,10 +77,13 @@ def search_shifts(
             atol=MINIBATCH_NORM * lsqr_tolerance,
             max_iterations=2 * x[0].numel() if max_iterations is None else max_iterations,
         )
-        for items in torch.arange(n * restarts, device=x.device).split(max_items)
+        for items in torch.split(torch.arange(n * restarts, device=x.device), max_items)
     ]
+    shift, iterations, residual = (torch.cat(column) for column in zip(*parts, strict=True))
     return ShiftSearch(
-        *(torch.cat(column).unflatten(0, (n, restarts)) for column in zip(*parts, strict=True))
+        shift.reshape(n, restarts, *x.shape[1:]),
+        iterations.reshape(n, restarts),
+        residual.reshape(n, restarts),
     )
 
 
