@@ -23,9 +23,7 @@ from hushsweep.workers.noise import unit_noise
 
 _MEMORY = 2**31
 """Bytes that a search may take in main memory; on a GPU a quarter of its memory."""
-_UNBOUNDED = (
-    "no finite bound: a shift was found that leaves the features unchanged, so no unbiased reader exists"
-)
+_UNBOUNDED = "no finite bound: in float64 the features do not change along a shift of this size"
 _UNIT = "normalised pixel"
 _MEANS = ("std_bound_mean", "std_bound_low_mean", "mse_bound")
 
@@ -126,6 +124,8 @@ class Hcr:
     def summarise(self, per_image: pa.Table) -> Sequence[Statistic]:
         """Means, medians and the largest over images of what each image's modes have."""
         complete = per_image.filter(pc.equal(per_image["status"], "complete"))
+        if complete.num_rows == 0 and per_image.num_rows > 0:
+            raise ValueError(f"no image has a finite bound; the first: {per_image['reason'][0]}")
         columns = {name: complete[name].to_numpy() for name in (*_MEANS, "std_bound_max")}
         statistics = [
             mean_statistic(name, columns[name], f"{_UNIT}^2" if name == "mse_bound" else _UNIT)
