@@ -9,28 +9,37 @@ import torch
 from scipy.fft import dctn
 
 from hushsweep.dashboards import run_query
-from hushsweep.workers.models import SplitModel
+from hushsweep.datasets.images import DatasetConfig, ImageSet, describe_dataset, load_images
+from hushsweep.workers.models import ModelConfig, SplitModel, input_transform, load_model
+from hushsweep.workers.training import resolve_weights
+
+DIGITS = DatasetConfig(name="digits", limit=40)
 
 
 def check_stored_shifts(
     results: Path,
     *,
-    model: SplitModel | None = None,
-    images: np.ndarray | None = None,
-    name: str = "digits_mlp",
+    dataset: DatasetConfig = DIGITS,
+    model: str = "digits_mlp",
+    weights: str = "random",
+    input_size: int | None = None,
 ) -> int:
-    """Check every (point, image) of the HCR rows to 1e-6; return how many there were.
+    """Check every (point, image) of a model's HCR rows to 1e-6; return how many there were.
 
     Only features(x + e) - features(x) in float64 and scipy's DCT are used: nothing of the bounds' own code.
     """
-    from tests_support import digits_model, digits_set
+    config, info = ModelConfig(name=model, weights=weights), describe_dataset(dataset)
+    transform = input_transform(config, info, input_size=input_size)
+    cache = results / "cache"
+    images = load_images(dataset, transform.geometry, cache_dir=cache)
+    places = {"models_dir": results / "models", "cache_dir": cache, "device": "cpu"}
+    resolved = resolve_weights(config, info=info, transform=transform, dataset=dataset, **places)
+    network = load_model(config, "features", info=info, transform=transform, state_dict=resolved.state_dict)
+    return _check(results, network, images, model)
 
-    if model is None or images is None:
-        dataset = digits_set(results / "cache", limit=40)
-        model, images = digits_model(), dataset.images
-        order = {int(index): place for place, index in enumerate(dataset.indices)}
-    else:
-        order = {place: place for place in range(len(images))}
+
+def _check(results: Path, model: SplitModel, images: ImageSet, name: str) -> int:
+    order = {int(index): place for place, index in enumerate(images.indices)}
     exact = model.double()
     rows = run_query(
         results,
@@ -49,7 +58,9 @@ def check_stored_shifts(
         ].as_py()
     )
     for row in rows:
-        x = model.normalise(torch.from_numpy(np.array(images[order[row["image_index"]]]))[None]).double()
+        x = model.normalise(
+            torch.from_numpy(np.array(images.images[order[row["image_index"]]]))[None]
+        ).double()
         sigma, bounds, squares = row["applied_noise_std"], [], []
         mine = [
             s
