@@ -22,7 +22,7 @@ from hushsweep.workers.trial import Execution
 SWEEP = """
 name: memory
 dataset: {{name: cifar10, root: {root}/cifar10, limit: {images}, input_size: 32}}
-model: {{name: torchvision/resnet18, weights: random, network_size: 64}}
+model: {{name: torchvision/resnet18, weights: random, network_size: 32}}
 cut: {cut}
 mechanism: {{name: gaussian, noise_scale: {levels}}}
 measures: {{name: accuracy, draws: 2}}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -106,7 +106,3 @@ class Measure(Protocol):
         """Reduce the rows of one point, over the images of all shards, to its numbers."""
         ...
 
-
-def options_of(measure: Any) -> dict[str, Any]:
-    """Return a measure's options as plain values."""
-    return {name: getattr(measure, name) for name in measure.__dataclass_fields__}
