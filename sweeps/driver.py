@@ -42,7 +42,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
     with ray_cluster(options.address):
         from ray import tune
 
-        cpus, gpus = _resources(options.execution, len(trials))
+        cpus, gpus = _resources(options.execution, trials)
         concurrent = options.execution.max_concurrent_trials
         trainable = tune.with_parameters(
             _run_trial,
@@ -148,7 +148,7 @@ def _token_file() -> Path:
     return file
 
 
-def _resources(execution: ExecutionSpec, trials: int) -> tuple[float, float]:
+def _resources(execution: ExecutionSpec, trials: Sequence[Trial]) -> tuple[float, float]:
     """Choose a trial's CPUs and GPUs, and refuse what no node of the cluster has."""
     import ray
 
@@ -162,10 +162,12 @@ def _resources(execution: ExecutionSpec, trials: int) -> tuple[float, float]:
     places = total_gpus / gpus if gpus else total_cpus
     if execution.max_concurrent_trials:
         places = min(places, execution.max_concurrent_trials)
-    cpus = execution.cpus_per_trial
-    if cpus == "auto":
-        # a trial alone on a machine takes all of it; GPUs share the cores among them
-        cpus = max(1.0, float(math.floor(min(most_cpus, total_cpus / max(1, min(places, trials))))))
+    if execution.cpus_per_trial != "auto":
+        cpus = execution.cpus_per_trial
+    else:  # a trial alone on a machine takes all of it; GPUs share the cores among them
+        cpus = max(1.0, float(math.floor(min(most_cpus, total_cpus / max(1, min(places, len(trials)))))))
+        trained = [trial.model.training_threads for trial in trials if trial.model.weights == "train"]
+        cpus = max(cpus, float(min(max(trained, default=1), most_cpus)))
     for name, asked, most in (("cpus_per_trial", cpus, most_cpus), ("gpus_per_trial", gpus, most_gpus)):
         if asked > most:
             raise RunError(

@@ -65,10 +65,11 @@ def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecMode
     for field in dataclasses.fields(cls):
         limits = {key: value for key, value in field.metadata.items() if key in ("ge", "gt", "le", "lt")}
         inner = _without_none(hints[field.name])
-        scalar = Annotated[inner, Field(**limits)] if limits else inner  # type: ignore[valid-type]
+        scalar: Any = Annotated[inner, Field(**limits)] if limits else inner
+        many: Any = Listable[scalar]
         required = field.default is dataclasses.MISSING
         fields[field.name] = (
-            (Listable[scalar], ...) if required else (Listable[scalar] | None, None)  # type: ignore[valid-type]
+            (many, ...) if required else (many | None, None)
         )
     return create_model(f"{cls.__name__}Spec", __base__=SpecModel, __doc__=cls.__doc__, **{**fields, **extra})
 

@@ -24,14 +24,14 @@ class DatasetSpec(SpecModel):
         description="digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder, parquet"
     )
     root: str | None = Field(
-        None, description="folder with the data; default: the environment's HUSHSWEEP_DATA"
+        default=None, description="folder with the data; default: the environment's HUSHSWEEP_DATA"
     )
-    split: Listable[str] | None = Field(None, description="part to report on; default: the test part")
-    limit: Listable[Count] | None = Field(None, description="number of images, evenly spaced; default: all")
-    label_column: str | None = Field(None, description="Parquet only; default: label")
-    image_column: str | None = Field(None, description="Parquet only; default: image")
+    split: Listable[str] | None = Field(default=None, description="part to report on; default: the test part")
+    limit: Listable[Count] | None = Field(default=None, description="number of images, evenly spaced; default: all")
+    label_column: str | None = Field(default=None, description="Parquet only; default: label")
+    image_column: str | None = Field(default=None, description="Parquet only; default: image")
     input_size: Listable[Count] | None = Field(
-        None,
+        default=None,
         description="side in pixels of the images whose confidentiality is measured; up-sampled inside the model",
     )
 
@@ -41,36 +41,36 @@ class ModelSpec(SpecModel):
 
     name: Listable[str] = Field(description="digits_mlp, mnist_mlp, cifar10_cnn, torchvision/NAME, timm/NAME")
     weights: Listable[str] = Field(
-        ["train"], description="train, random, prototype, pretrained, a torchvision enum name, or a file"
+        default=["train"], description="train, random, prototype, pretrained, a torchvision enum name, or a file"
     )
-    seed: Listable[Seed] | None = Field(None, description="of weights that are trained or random; default: 0")
+    seed: Listable[Seed] | None = Field(default=None, description="of weights that are trained or random; default: 0")
     num_classes: Count | None = None
     in_channels: Literal[1, 3] | None = None
     network_size: Listable[Count] | None = Field(
-        None, description="side in pixels to which the model up-samples"
+        default=None, description="side in pixels to which the model up-samples"
     )
-    epochs: Listable[Count] | None = Field(None, description="weights: train")
-    batch_size: Listable[Count] | None = Field(None, description="weights: train; images per step")
-    learning_rate: Listable[Annotated[float, Field(gt=0)]] | None = Field(None, description="weights: train")
+    epochs: Listable[Count] | None = Field(default=None, description="weights: train")
+    batch_size: Listable[Count] | None = Field(default=None, description="weights: train; images per step")
+    learning_rate: Listable[Annotated[float, Field(gt=0)]] | None = Field(default=None, description="weights: train")
     training_threads: Count | None = Field(
-        None, description="weights: train; CPU threads, part of the identity"
+        default=None, description="weights: train; CPU threads, part of the identity"
     )
 
 
 class ExecutionSpec(SpecModel):
     """How to run. Nothing here changes a number or an id."""
 
-    batch_size: Count = Field(64, description="images per forward pass")
-    shards: Count = Field(1, description="parts into which a trial's images are cut")
+    batch_size: Count = Field(default=64, description="images per forward pass")
+    shards: Count = Field(default=1, description="parts into which a trial's images are cut")
     cpus_per_trial: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    max_concurrent_trials: Count | None = Field(None, description="default: as many as fit")
+    max_concurrent_trials: Count | None = Field(default=None, description="default: as many as fit")
     max_failures: Annotated[int, Field(ge=0)] = Field(
-        2, description="times a trial whose worker died is repeated"
+        default=2, description="times a trial whose worker died is repeated"
     )
-    threads: Count | None = Field(None, description="CPU threads of an evaluation; default: cpus_per_trial")
+    threads: Count | None = Field(default=None, description="CPU threads of an evaluation; default: cpus_per_trial")
     feature_cache_gb: Annotated[float, Field(ge=0)] = Field(
-        20, description="largest feature cache of one trial, GB"
+        default=20, description="largest feature cache of one trial, GB"
     )
 
 
@@ -79,15 +79,15 @@ class SweepSpec(SpecModel):
 
     name: PlainName
     description: str | None = None
-    seed: Listable[Seed] = Field([0], description="seed of the noise")
+    seed: Listable[Seed] = Field(default=[0], description="seed of the noise")
     dataset: list[DatasetSpec]
     model: list[ModelSpec]
-    cut: Listable[str] = Field(["features"], description="features, or the path of a module")
+    cut: Listable[str] = Field(default=["features"], description="features, or the path of a module")
     mechanism: list[list[Any]] = Field(description="each a chain of stages")
     measures: list[Any]
-    precision: Listable[Literal["float32", "bfloat16"]] = Field(["float32"])
+    precision: Listable[Literal["float32", "bfloat16"]] = Field(default=["float32"])
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="type of device; decides the noise stream"
+        default="auto", description="type of device; decides the noise stream"
     )
     execution: ExecutionSpec = ExecutionSpec()
 
@@ -245,7 +245,12 @@ def _with_section_keys(problem: Problem) -> Problem:
     """Name the keys that a section allows where pydantic only says that one is unknown."""
     if not problem.message.startswith("unknown key") or len(problem.location) == 1:
         return problem
-    model = {"dataset": DatasetSpec, "model": ModelSpec, "execution": ExecutionSpec}[str(problem.location[0])]
+    sections: dict[str, type[SpecModel]] = {
+        "dataset": DatasetSpec,
+        "model": ModelSpec,
+        "execution": ExecutionSpec,
+    }
+    model = sections[str(problem.location[0])]
     return Problem(problem.location, unknown_key(str(problem.location[-1]), model.model_fields))
 
 

@@ -234,7 +234,7 @@ def _model(
     models_dir: Path,
     cache_dir: Path,
     device: torch.device,
-) -> tuple[SplitModel, str]:
+) -> tuple[SplitModel, str | None]:
     info = describe_dataset(dataset)
     state, digest = resolve_weights(
         config,

@@ -20,8 +20,9 @@ _SHAPE = (3, 4, 5)
 def check_mechanism(mechanism: Any) -> None:
     """Hold a mechanism to its contract: a frozen value, pure, repeatable, shape and dtype kept, chi-square sane."""
     _check_value(mechanism)
+    plugin: Any = mechanism
     assert isinstance(mechanism, Mechanism), "a mechanism has VERSION, LEVELS and fit"
-    names = {field.name for field in fields(mechanism)}
+    names = {field.name for field in fields(plugin)}
     assert set(mechanism.LEVELS) <= names, "every level is a field"
     fitted = mechanism.fit(ActivationStatistics(lambda: 2.0))
     assert pickle.loads(pickle.dumps(fitted)) == fitted  # noqa: S301 (our own bytes)
@@ -50,12 +51,13 @@ def check_measure(measure: Any) -> None:
 
 def _check_value(plugin: Any) -> None:
     assert is_dataclass(plugin), "a plug-in is a frozen dataclass"
-    assert type(plugin).__dataclass_params__.frozen, "a plug-in is a frozen dataclass"  # type: ignore[attr-defined]
+    cls: Any = plugin.__class__
+    assert cls.__dataclass_params__.frozen, "a plug-in is a frozen dataclass"
     assert pickle.loads(pickle.dumps(plugin)) == plugin  # noqa: S301 (our own bytes)
     assert hash(plugin) == hash(pickle.loads(pickle.dumps(plugin)))  # noqa: S301
-    assert repr(plugin).startswith(type(plugin).__name__)
-    assert isinstance(plugin.VERSION, int)
-    assert type(plugin).__doc__, "a plug-in says what it is"
+    assert repr(plugin).startswith(cls.__name__)
+    assert isinstance(cls.VERSION, int)
+    assert cls.__doc__, "a plug-in says what it is"
 
 
 def _check_chi_square(fitted: Any) -> None:

@@ -47,7 +47,7 @@ class Accuracy:
         hits = count_hits(subject, points, draws=self.draws)
         images = subject.activations.images
         positions = np.arange(subject.positions.start, subject.positions.stop)
-        names = np.array([images.names[position] for position in positions], dtype=object)
+        names = [images.names[position] for position in subject.positions]
         rows = []
         for row, point in enumerate(points):
             reported = np.array([point.reports(int(position)) for position in positions], dtype=bool)
@@ -56,7 +56,7 @@ class Accuracy:
                     {
                         "point_id": pa.repeat(point.point_id, int(reported.sum())),
                         "image_index": images.indices[positions[reported]],
-                        "image": pa.array(names[reported], pa.string()),
+                        "image": pa.array([name for name, kept in zip(names, reported, strict=True) if kept], pa.string()),
                         "label": images.labels[positions[reported]],
                         "draws": np.full(int(reported.sum()), self.draws, np.int32),
                         "clean_top1": hits.clean_top1[reported],

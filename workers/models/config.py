@@ -39,7 +39,7 @@ class ModelConfig:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
-    training_threads: int = 2
+    training_threads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
