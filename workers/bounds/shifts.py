@@ -34,6 +34,7 @@ def bound_modes(
     input_shift: Tensor,
     chi_square: Callable[[Tensor], Tensor],
     *,
+    clean: Tensor | None = None,
     max_batch: int = 512,
 ) -> ShiftBounds:
     """Bound the standard deviation of every unbiased estimate of each DCT mode of the images.
@@ -45,11 +46,13 @@ def bound_modes(
         x: normalised images ``(n, channels, height, width)``.
         input_shift: ``(n, r, channels, height, width)``, units of ``x``.
         chi_square: divergence of the noise as a function of feature displacements ``(k, features)``.
+        clean: the network's features of ``x``, ``(n, features)``, if at hand.
         max_batch: network inputs at once.
     """
     n, r = input_shift.shape[:2]
     x, shift = x.double(), input_shift.double().flatten(0, 1)
-    clean = torch.cat([model.features(part).flatten(1) for part in torch.split(x, max_batch)])
+    if clean is None:
+        clean = torch.cat([model.features(part).flatten(1) for part in torch.split(x, max_batch)])
     norms, divergences = list[Tensor](), list[Tensor]()
     for items in torch.split(torch.arange(n * r, device=x.device), max_batch):
         displacement = model.features(x[items // r] + shift[items]).flatten(1) - clean[items // r]

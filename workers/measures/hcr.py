@@ -100,12 +100,13 @@ class Hcr:
         positions = self._positions(subject.positions, points)
         for part in _split(positions, max(1, search.max_items // self.restarts)):
             x = subject.activations.inputs(part)
+            collector.begin(part, x)
             for seed in sorted({point.seed for point in points}):
                 found = search.run(part, x, seed)
-                collector.add_shifts(part, seed, found)
+                collector.add_shifts(seed, found)
                 for point in points:
                     if point.seed == seed:
-                        collector.add_bounds(part, self._reported(point, part), point, x, found)
+                        collector.add_bounds(point, self._reported(point, part), found)
             subject.progress(len(part))
         return collector.rows()
 
@@ -190,11 +191,18 @@ class _Collector:
         self._modes = dict[str, tuple[Tensor, int]]()
         self._shifts = list[pa.Table]()
 
-    def add_shifts(self, part: range, seed: int, search: ShiftSearch) -> None:
-        """Keep the shifts of some images as they are."""
+    @torch.no_grad()
+    def begin(self, part: range, x: Tensor) -> None:
+        """Turn to the images at positions ``part``, normalised in ``x``."""
+        self._part, self._x = part, x.double()
+        batches = torch.split(self._x, self._max_batch)
+        self._clean = torch.cat([self._subject.double_model.features(batch).flatten(1) for batch in batches])
+
+    def add_shifts(self, seed: int, search: ShiftSearch) -> None:
+        """Keep the images' shifts as they are."""
         n, restarts = search.input_shift.shape[:2]
         flat = search.input_shift.flatten(2).cpu().numpy()
-        indices = self._subject.activations.images.indices[part.start : part.stop]
+        indices = self._subject.activations.images.indices[self._part.start : self._part.stop]
         self._shifts.append(
             pa.table(
                 {
@@ -209,9 +217,7 @@ class _Collector:
             )
         )
 
-    def add_bounds(
-        self, part: range, reported: list[bool], point: FittedPoint, x: Tensor, search: ShiftSearch
-    ) -> None:
+    def add_bounds(self, point: FittedPoint, reported: list[bool], search: ShiftSearch) -> None:
         """Bound the modes of the reported images under one point's noise."""
         noise, images = point.cut_noise, self._subject.activations.images
         assert noise is not None
@@ -220,13 +226,14 @@ class _Collector:
             return
         bounds = bound_modes(
             self._subject.double_model,
-            x[chosen],
+            self._x[chosen],
             search.input_shift[chosen].double() * (noise.noise_std / self._subject.rms()),
             noise.chi_square,
+            clean=self._clean[chosen],
             max_batch=self._max_batch,
         )
         for row, modes, input_norm, feature_norm, chi_square in zip(chosen, *bounds, strict=True):
-            position = part[row]
+            position = self._part[row]
             found: dict[str, Any] = {
                 "point_id": point.point_id,
                 "image_index": int(images.indices[position]),
