@@ -86,7 +86,7 @@ def run(
 
     Exit code: 0 all done, 1 something failed or is missing, 2 the input was wrong, 130 interrupted.
     """
-    console = Console()
+    console = Console(file=sys.stdout)  # held on to, since Tune's own output is diverted while it runs
     with _sentences():
         from hushsweep.sweeps.progress import live_table
         from hushsweep.sweeps.session import run as start

@@ -21,7 +21,14 @@ def live_table(plan: Plan, console: Console) -> Iterator[Report]:
     if not console.is_terminal or not plan.missing:
         yield state.add
         return
-    with Live(get_renderable=state.render, console=console, refresh_per_second=4, transient=True):
+    with Live(
+        get_renderable=state.render,
+        console=console,
+        refresh_per_second=4,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ):
         yield state.add
 
 
