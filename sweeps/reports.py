@@ -23,6 +23,7 @@ _SHOWN = 24
 def print_results(summary: Summary, spec: Path, console: Console) -> None:
     """Print what a run came to, what it found, and where to look next."""
     from hushsweep.dashboards import tradeoff
+    from hushsweep.dashboards.curves import read_curves
 
     rate = f", {summary.images / summary.seconds:.0f} images/s" if summary.images else ""
     console.print(
@@ -35,7 +36,9 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
         console.print(f"... and {len(summary.failures) - 5} more reasons: hushsweep status {summary.sweep}")
     rows = tradeoff(summary.results, summary.sweep).to_pylist() if summary.wanted > summary.missing else []
     if rows:
-        console.print(_results_table(rows[:_SHOWN]))
+        names = {curve.curve_id: curve.name for curve in read_curves(summary.results, summary.sweep)}
+        rows.sort(key=lambda row: (names[row["curve_id"]], row["level"] or 0))
+        console.print(_results_table(rows[:_SHOWN], names))
         if len(rows) > _SHOWN:
             console.print(f"... and {len(rows) - _SHOWN} more rows")
         caveats = sorted({row["caveat"] for row in rows if row["caveat"]})
@@ -45,9 +48,9 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
     _next_steps(summary, spec, console)
 
 
-def _results_table(rows: list[dict[str, Any]]) -> Table:
+def _results_table(rows: list[dict[str, Any]], names: dict[str, str]) -> Table:
     has_bounds = any(row["std_bound_median"] is not None for row in rows)
-    table = Table("model", "mechanism", "noise")
+    table = Table("curve", "noise")
     for name in ("accuracy", "clean", *(["HCR bound"] if has_bounds else [])):
         table.add_column(name, justify="right")
     for row in rows:
@@ -55,8 +58,7 @@ def _results_table(rows: list[dict[str, Any]]) -> Table:
         accuracy = row["top1"]
         spread = f" ± {100 * row['top1_stderr']:.1f}" if row["top1_stderr"] is not None else ""
         cells = [
-            escape(row["model"]),
-            escape(f"{row['mechanism']}{_seed(row, rows)}"),
+            escape(names[row["curve_id"]]),
             "-" if level is None else f"{level:g}" + (" x RMS" if name == "noise_scale" else ""),
             "-" if accuracy is None else f"{100 * accuracy:.1f}{spread} %",
             "-" if row["clean_top1"] is None else f"{100 * row['clean_top1']:.1f} %",
@@ -66,10 +68,6 @@ def _results_table(rows: list[dict[str, Any]]) -> Table:
             cells.append("-" if bound is None else f"{bound:.3g}")
         table.add_row(*cells)
     return table
-
-
-def _seed(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    return f" · seed {row['seed']}" if len({other["seed"] for other in rows}) > 1 else ""
 
 
 def _explain(rows: list[dict[str, Any]], console: Console) -> None:
