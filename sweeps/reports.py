@@ -36,7 +36,9 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
         console.print(f"... and {len(summary.failures) - 5} more reasons: hushsweep status {summary.sweep}")
     rows = tradeoff(summary.results, summary.sweep).to_pylist() if summary.wanted > summary.missing else []
     if rows:
-        names = {curve.curve_id: curve.name for curve in read_curves(summary.results, summary.sweep)}
+        shared = f" · seed {rows[0]['seed']}" if len({row["seed"] for row in rows}) == 1 else ""
+        curves = read_curves(summary.results, summary.sweep)
+        names = {curve.curve_id: curve.name.removesuffix(shared) for curve in curves}
         rows.sort(key=lambda row: (names[row["curve_id"]], row["level"] or 0))
         console.print(_results_table(rows[:_SHOWN], names))
         if len(rows) > _SHOWN:
