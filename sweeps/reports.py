@@ -55,12 +55,16 @@ def _results_table(rows: list[dict[str, Any]], names: dict[str, str]) -> Table:
     table = Table("curve", "noise")
     for name in ("accuracy", "clean", *(["HCR bound"] if has_bounds else [])):
         table.add_column(name, justify="right")
+    previous = None
     for row in rows:
         name, level = row["level_name"], row["level"]
+        curve = names[row["curve_id"]]
+        if previous not in (None, curve):
+            table.add_section()
         accuracy = row["top1"]
         spread = f" ± {100 * row['top1_stderr']:.1f}" if row["top1_stderr"] is not None else ""
         cells = [
-            escape(names[row["curve_id"]]),
+            "" if curve == previous else escape(curve),
             "-" if level is None else f"{level:g}" + (" x RMS" if name == "noise_scale" else ""),
             "-" if accuracy is None else f"{100 * accuracy:.1f}{spread} %",
             "-" if row["clean_top1"] is None else f"{100 * row['clean_top1']:.1f} %",
@@ -69,6 +73,7 @@ def _results_table(rows: list[dict[str, Any]], names: dict[str, str]) -> Table:
             bound = row["std_bound_median"]
             cells.append("-" if bound is None else f"{bound:.3g}")
         table.add_row(*cells)
+        previous = curve
     return table
 
 

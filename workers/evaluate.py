@@ -139,6 +139,8 @@ class _Run:
             activations=activations,
             positions=positions,
             rms=lambda: self.statistics["cut"].rms,
+            cache=store.cache_dir,
+            key=self._key(images),
             progress=lambda images: report(Progress(images=images)),
         )
 

@@ -273,3 +273,13 @@ class Mask:
     def fit(self, statistics):
         return Masked(self.rows)
 '''
+
+
+def test_an_added_level_searches_for_no_new_shifts(reference: Path, tmp_path: Path) -> None:
+    """The search serves all levels, also those of a later run; only displacements are computed."""
+    shutil.copytree(reference, tmp_path / "results")
+    folder = tmp_path / "results" / "cache" / "shifts"
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(before) == 2, "one search per noise seed"
+    run_text(SWEEP.replace("[0.5, 2]", "[0.5, 1, 2]"), tmp_path)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before

@@ -56,7 +56,9 @@ class Accuracy:
                     {
                         "point_id": pa.repeat(point.point_id, int(reported.sum())),
                         "image_index": images.indices[positions[reported]],
-                        "image": pa.array([name for name, kept in zip(names, reported, strict=True) if kept], pa.string()),
+                        "image": pa.array(
+                            [name for name, kept in zip(names, reported, strict=True) if kept], pa.string()
+                        ),
                         "label": images.labels[positions[reported]],
                         "draws": np.full(int(reported.sum()), self.draws, np.int32),
                         "clean_top1": hits.clean_top1[reported],

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -54,7 +55,10 @@ class Subject:
     """This shard's part of the image set."""
     rms: Callable[[], float]
     """RMS of the clean activations at the cut over all images."""
-    device_name: str = ""
+    cache: Path | None = None
+    """Folder for what later runs can use again; None keeps nothing."""
+    key: dict[str, Any] = field(default_factory=dict)
+    """Identifies data, model, weights and cut."""
     progress: Callable[[int], None] = field(default=lambda images: None)
 
     @property
@@ -105,4 +109,3 @@ class Measure(Protocol):
     def summarise(self, per_image: pa.Table) -> Sequence[Statistic]:
         """Reduce the rows of one point, over the images of all shards, to its numbers."""
         ...
-

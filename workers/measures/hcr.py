@@ -5,6 +5,7 @@ shift is scaled by sigma / RMS; what displacement that causes is then computed e
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -20,6 +21,7 @@ from hushsweep.workers.bounds.search import SEARCHES, ShiftSearch, items_that_fi
 from hushsweep.workers.measures.accuracy import mean_statistic
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject
 from hushsweep.workers.noise import unit_noise
+from hushsweep.workers.trial import content_id
 
 _MEMORY = 2**31
 """Bytes that a search may take in main memory; on a GPU a quarter of its memory."""
@@ -43,6 +45,9 @@ _PER_IMAGE = pa.schema(
         ("reason", pa.string()),
     ]
 )
+
+_SEARCH_OPTIONS = ("search", "restarts", "rounds", "step", "lsqr_tolerance", "max_iterations", "precision")
+"""What the shifts depend on; the other options only choose images and modes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +159,30 @@ class _Search:
         self.max_items = items_that_fit(self._model, zero, memory)
 
     def run(self, part: range, x: Tensor, seed: int) -> ShiftSearch:
+        """Find the shifts of some images, or find them found: a level that is added later needs no new search."""
+        indices = [int(index) for index in self._subject.activations.images.indices[part.start : part.stop]]
+        if self._subject.cache is None:
+            return self._find(indices, x, seed)
+        options = {name: getattr(self._options, name) for name in _SEARCH_OPTIONS}
+        key = {
+            **self._subject.key,
+            "version": Hcr.VERSION,
+            "options": options,
+            "seed": seed,
+            "images": indices,
+        }
+        file = self._subject.cache / "shifts" / f"{content_id(key)}.npz"
+        if not file.exists():
+            found = self._find(indices, x, seed)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}.tmp.npz")
+            np.savez(partial, **{name: value.cpu().numpy() for name, value in found._asdict().items()})
+            partial.replace(file)
+        with np.load(file, allow_pickle=False) as stored:
+            return ShiftSearch(*(torch.from_numpy(stored[name]).to(x.device) for name in ShiftSearch._fields))
+
+    def _find(self, indices: list[int], x: Tensor, seed: int) -> ShiftSearch:
         options, subject = self._options, self._subject
-        indices = [int(index) for index in subject.activations.images.indices[part.start : part.stop]]
         starts = [
             unit_noise(
                 "gaussian",
