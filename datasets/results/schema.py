@@ -171,7 +171,9 @@ _HCR = (
         "chi_square", _FLOATS, "", "Chi-square divergence of the shift, per restart.", may_be_infinite=True
     ),
     Column("lsqr_iterations", _INT32S, "iterations", "LSQR iterations, per restart, over all rounds."),
-    Column("lsqr_residual", _FLOATS, "feature units", "Residual of the last LSQR solve, per restart."),
+    Column(
+        "lsqr_residual", _FLOATS, "", "Residual of the last LSQR solve relative to its target, per restart."
+    ),
     _STATUS,
     _REASON,
 )

@@ -5,7 +5,6 @@ shift is scaled by sigma / RMS; what displacement that causes is then computed e
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -17,14 +16,11 @@ import torch
 from torch import Tensor
 
 from hushsweep.workers.bounds import bound_modes
-from hushsweep.workers.bounds.search import SEARCHES, ShiftSearch, items_that_fit
+from hushsweep.workers.bounds.search import SEARCHES, ShiftSearch
 from hushsweep.workers.measures.accuracy import mean_statistic
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject
-from hushsweep.workers.noise import unit_noise
-from hushsweep.workers.trial import content_id
+from hushsweep.workers.measures.shift_finder import ShiftFinder
 
-_MEMORY = 2**31
-"""Bytes that a search may take in main memory; on a GPU a quarter of its memory."""
 _UNBOUNDED = "no finite bound: in float64 the features do not change along a shift of this size"
 _UNIT = "normalised pixel"
 _MEANS = ("std_bound_mean", "std_bound_low_mean", "mse_bound")
@@ -45,9 +41,6 @@ _PER_IMAGE = pa.schema(
         ("reason", pa.string()),
     ]
 )
-
-_SEARCH_OPTIONS = ("search", "restarts", "rounds", "step", "lsqr_tolerance", "max_iterations", "precision")
-"""What the shifts depend on; the other options only choose images and modes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +93,7 @@ class Hcr:
 
     def measure(self, subject: Subject, points: Sequence[FittedPoint]) -> MeasureRows:
         """Bound every point on the images of the shard; points of one seed share the search."""
-        search = _Search(self, subject)
+        search = ShiftFinder(self, subject)
         collector = _Collector(subject, self.low_frequency, search.max_items)
         positions = self._positions(subject.positions, points)
         for part in _split(positions, max(1, search.max_items // self.restarts)):
@@ -144,69 +137,6 @@ class Hcr:
         ):
             statistics.append(Statistic(name, float(reduce(columns[source])), _UNIT, complete.num_rows))
         return statistics
-
-
-class _Search:
-    """Runs the search on some images in the precision asked for."""
-
-    def __init__(self, options: Hcr, subject: Subject) -> None:
-        self._options, self._subject = options, subject
-        self._dtype = getattr(torch, options.precision)
-        self._model = subject.double_model if options.precision == "float64" else subject.model
-        device = subject.activations.device
-        memory = torch.cuda.mem_get_info(device)[1] // 4 if device.type == "cuda" else _MEMORY
-        zero = torch.zeros((1, *subject.model.input_shape), dtype=self._dtype, device=device)
-        self.max_items = items_that_fit(self._model, zero, memory)
-
-    def run(self, part: range, x: Tensor, seed: int) -> ShiftSearch:
-        """Find the shifts of some images, or find them found: a level that is added later needs no new search."""
-        indices = [int(index) for index in self._subject.activations.images.indices[part.start : part.stop]]
-        if self._subject.cache is None:
-            return self._find(indices, x, seed)
-        options = {name: getattr(self._options, name) for name in _SEARCH_OPTIONS}
-        key = {
-            **self._subject.key,
-            "version": Hcr.VERSION,
-            "options": options,
-            "seed": seed,
-            "images": indices,
-        }
-        file = self._subject.cache / "shifts" / f"{content_id(key)}.npz"
-        if not file.exists():
-            found = self._find(indices, x, seed)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}.tmp.npz")
-            np.savez(partial, **{name: value.cpu().numpy() for name, value in found._asdict().items()})
-            partial.replace(file)
-        with np.load(file, allow_pickle=False) as stored:
-            return ShiftSearch(*(torch.from_numpy(stored[name]).to(x.device) for name in ShiftSearch._fields))
-
-    def _find(self, indices: list[int], x: Tensor, seed: int) -> ShiftSearch:
-        options, subject = self._options, self._subject
-        starts = [
-            unit_noise(
-                "gaussian",
-                subject.model.feature_shape,
-                seed=seed,
-                purpose="hcr-start",
-                image_indices=indices,
-                draw=restart,
-                device=x.device,
-            )
-            for restart in range(options.restarts)
-        ]
-        return SEARCHES[options.search](
-            self._model,
-            subject.double_model,
-            x.to(self._dtype),
-            torch.stack(starts, dim=1),
-            noise_std=subject.rms(),
-            rounds=options.rounds,
-            step=options.step,
-            lsqr_tolerance=options.lsqr_tolerance,
-            max_iterations=options.max_iterations,
-            max_items=self.max_items,
-        )
 
 
 class _Collector:
