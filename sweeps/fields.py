@@ -68,9 +68,7 @@ def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecMode
         scalar: Any = Annotated[inner, Field(**limits)] if limits else inner
         many: Any = Listable[scalar]
         required = field.default is dataclasses.MISSING
-        fields[field.name] = (
-            (many, ...) if required else (many | None, None)
-        )
+        fields[field.name] = (many, ...) if required else (many | None, None)
     return create_model(f"{cls.__name__}Spec", __base__=SpecModel, __doc__=cls.__doc__, **{**fields, **extra})
 
 

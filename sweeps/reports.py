@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -92,24 +93,33 @@ def _explain(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 def _next_steps(summary: Summary, spec: Path, console: Console) -> None:
-    results = "" if summary.results == Path("results").absolute() else f" --results {summary.results}"
+    program = _program()
+    results = "" if summary.results == Path("results").absolute() else f" --results {_short(summary.results)}"
     shown = Table.grid(padding=(0, 2))
     if summary.interrupted:
         console.print(
             "[yellow]Interrupted.[/] What is complete is kept; to go on, run the same command again:"
         )
-        shown.add_row("  go on", f"hushsweep run {spec}{results}")
+        shown.add_row("  go on", f"{program} run {spec}{results}")
     elif summary.missing:
-        shown.add_row("  try the missing ones again", f"hushsweep run {spec}{results}")
+        shown.add_row("  try the missing ones again", f"{program} run {spec}{results}")
     if summary.figure is not None:
         shown.add_row("  picture", str(_short(summary.figure)))
     shown.add_row(
         "  rows", f"{_short(summary.results)}/measurements/*.parquet (pandas, DuckDB, polars read them)"
     )
-    shown.add_row("  SQL", f'hushsweep query "FROM tradeoff"{results}')
-    shown.add_row("  MLflow", f"hushsweep ui{results}   ({summary.mirrored})")
+    shown.add_row("  SQL", f'{program} query "FROM tradeoff"{results}')
+    shown.add_row("  MLflow", f"{program} ui{results}   ({summary.mirrored})")
     console.print("Next:")
     console.print(shown, soft_wrap=True)
+
+
+def _program() -> str:
+    """How the user can call us again: by name if the shell finds it, else by the path that was used."""
+    if shutil.which("hushsweep"):
+        return "hushsweep"
+    called = Path(sys.argv[0])
+    return str(_short(called.absolute())) if called.name == "hushsweep" else "python -m hushsweep.sweeps"
 
 
 def _short(path: Path) -> Path:

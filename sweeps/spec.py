@@ -27,7 +27,9 @@ class DatasetSpec(SpecModel):
         default=None, description="folder with the data; default: the environment's HUSHSWEEP_DATA"
     )
     split: Listable[str] | None = Field(default=None, description="part to report on; default: the test part")
-    limit: Listable[Count] | None = Field(default=None, description="number of images, evenly spaced; default: all")
+    limit: Listable[Count] | None = Field(
+        default=None, description="number of images, evenly spaced; default: all"
+    )
     label_column: str | None = Field(default=None, description="Parquet only; default: label")
     image_column: str | None = Field(default=None, description="Parquet only; default: image")
     input_size: Listable[Count] | None = Field(
@@ -41,9 +43,12 @@ class ModelSpec(SpecModel):
 
     name: Listable[str] = Field(description="digits_mlp, mnist_mlp, cifar10_cnn, torchvision/NAME, timm/NAME")
     weights: Listable[str] = Field(
-        default=["train"], description="train, random, prototype, pretrained, a torchvision enum name, or a file"
+        default=["train"],
+        description="train, random, prototype, pretrained, a torchvision enum name, or a file",
     )
-    seed: Listable[Seed] | None = Field(default=None, description="of weights that are trained or random; default: 0")
+    seed: Listable[Seed] | None = Field(
+        default=None, description="of weights that are trained or random; default: 0"
+    )
     num_classes: Count | None = None
     in_channels: Literal[1, 3] | None = None
     network_size: Listable[Count] | None = Field(
@@ -51,7 +56,9 @@ class ModelSpec(SpecModel):
     )
     epochs: Listable[Count] | None = Field(default=None, description="weights: train")
     batch_size: Listable[Count] | None = Field(default=None, description="weights: train; images per step")
-    learning_rate: Listable[Annotated[float, Field(gt=0)]] | None = Field(default=None, description="weights: train")
+    learning_rate: Listable[Annotated[float, Field(gt=0)]] | None = Field(
+        default=None, description="weights: train"
+    )
     training_threads: Count | None = Field(
         default=None, description="weights: train; CPU threads, part of the identity"
     )
@@ -68,7 +75,9 @@ class ExecutionSpec(SpecModel):
     max_failures: Annotated[int, Field(ge=0)] = Field(
         default=2, description="times a trial whose worker died is repeated"
     )
-    threads: Count | None = Field(default=None, description="CPU threads of an evaluation; default: cpus_per_trial")
+    threads: Count | None = Field(
+        default=None, description="CPU threads of an evaluation; default: cpus_per_trial"
+    )
     feature_cache_gb: Annotated[float, Field(ge=0)] = Field(
         default=20, description="largest feature cache of one trial, GB"
     )
