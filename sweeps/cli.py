@@ -91,8 +91,6 @@ def run(
         from hushsweep.sweeps.progress import live_table
         from hushsweep.sweeps.session import run as start
 
-        _check_address(local, address, insecure)
-
         @contextlib.contextmanager
         def watch(planned: "Plan") -> Iterator[Any]:
             _print_start(planned, console)
@@ -104,6 +102,7 @@ def run(
             results=results,
             local=local,
             address=address,
+            insecure=insecure,
             recompute=recompute or (),
             mirror=mlflow,
             watch=watch,
@@ -168,7 +167,8 @@ def mirror(
         from hushsweep.dashboards import mirror as mirror_rows
 
         report = mirror_rows(results, sweep, tracking_uri=tracking_uri, rebuild=rebuild)
-        Console().print(str(report))
+        typer.echo(str(report))
+    raise typer.Exit(int(report.error is not None))
 
 
 @app.command(epilog="Example: hushsweep doctor")
@@ -213,15 +213,7 @@ def _sentences() -> Iterator[None]:
 
 
 def _for_users(error: ValueError) -> bool:
-    names = {
-        "SpecError",
-        "RunError",
-        "PlugInError",
-        "DatasetError",
-        "StoreError",
-        "QueryError",
-        "MirrorError",
-    }
+    names = {"SpecError", "RunError", "PlugInError", "DatasetError", "StoreError", "QueryError"}
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 
@@ -229,19 +221,6 @@ def _refuse(message: str) -> NoReturn:
     for line in message.splitlines():
         typer.echo(f"error: {line}", err=True)
     raise typer.Exit(USER_ERROR)
-
-
-def _check_address(local: bool, address: str | None, insecure: bool) -> None:
-    from hushsweep.sweeps.errors import RunError
-
-    if local and address:
-        raise RunError("--local and --address: expected one of them, got both; leave one out")
-    token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
-    if address and not token and not insecure:
-        raise RunError(
-            "--address: no Ray token is set, and whoever reaches an open cluster can run code on it; "
-            "set RAY_AUTH_TOKEN_PATH to the cluster's token file (and RAY_AUTH_MODE=token), or pass --insecure"
-        )
 
 
 def _print_start(planned: "Plan", console: Console) -> None:

@@ -8,9 +8,11 @@ import io
 import math
 import os
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +54,16 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
             git_commit=options.git_commit,
         )
         watcher = _Watcher(report)
+        scratch = results / "cache" / _SCRATCH
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
             param_space={"trial": tune.grid_search(list(range(len(trials))))},
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent),
             run_config=tune.RunConfig(
-                storage_path=str(results / "cache" / _SCRATCH),
-                name=f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+                storage_path=str(scratch),
+                name=name,
+                stop=watcher.stopper(),
                 failure_config=tune.FailureConfig(max_failures=options.execution.max_failures),
                 callbacks=[watcher.callback()],
                 verbose=0,
@@ -66,6 +71,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
         )
         with contextlib.redirect_stdout(io.StringIO()):  # Tune prints two lines even when asked to be silent
             outcome = tuner.fit()
+        shutil.rmtree(scratch / name, ignore_errors=True)
     if watcher.store_error:
         raise StoreError(watcher.store_error)
     _fail_dead_trials(trials, outcome, results, report)
@@ -80,8 +86,10 @@ def prepare_ray(address: str | None) -> None:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address is None and "RAY_AUTH_TOKEN" not in os.environ:
-        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if address is None and not given:
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file())
+    if address is None or given:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
@@ -99,7 +107,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     if not already:
         try:
             ray.init(
-                address=address,
+                address=address or "local",  # else Ray would join whatever RAY_ADDRESS names
                 include_dashboard=False if address is None else None,
                 log_to_driver=False,
                 logging_level="ERROR",
@@ -271,6 +279,24 @@ class _Watcher:
 
         return Callback()
 
+    def stopper(self) -> Any:
+        """Return what ends all trials once a worker could not write."""
+        from ray import tune
+
+        watcher = self
+
+        class Stopper(tune.Stopper):  # type: ignore[misc]
+            def __reduce__(self) -> Any:
+                return tune.stopper.NoopStopper, ()
+
+            def __call__(self, trial_id: str, result: Any) -> bool:
+                return False
+
+            def stop_all(self) -> bool:
+                return watcher.store_error is not None
+
+        return Stopper()
+
     def see(self, result: dict[str, Any]) -> None:
         """Count one report of a trial."""
         if result.get("ended") and not result.get("done"):
@@ -289,9 +315,7 @@ def _fail_dead_trials(trials: Sequence[Trial], outcome: Any, results: Path, repo
             continue
         trial = trials[found.config["trial"]]
         reason = "the worker died or failed on every attempt: " + " ".join(str(found.error).split())[-400:]
-        failed = 0
-        for point in trial.points:
-            for measure in point.measures:
-                if (point.point_id, measure.measure_id) not in completed:
-                    failed += commit_failures(store, trial, {point.point_id: reason}, {}, measure)
-        report(Progress(failed=failed))
+        pairs = {(point.point_id, measure.measure_id) for point in trial.points for measure in point.measures}
+        failures = dict.fromkeys(pairs - completed, reason)
+        commit_failures(store, trial, failures, {"computed_at": datetime.now(UTC)})
+        report(Progress(failed=len(failures)))

@@ -122,6 +122,8 @@ def _sentence(found: Mapping[str, Any], known: tuple[str, ...]) -> str:  # noqa:
     if kind in _LIMITS:
         sign, key = _LIMITS[kind]
         return f"expected a number {sign} {context[key]:g}, got {value!r}"
+    if kind == "too_short":
+        return "expected one or a list of them, got an empty list"
     if kind == "literal_error":
         return f"expected {context['expected']}, got {value!r}"
     if kind == "string_pattern_mismatch":

@@ -91,7 +91,7 @@ def subject_identity(
             "name": dataset.name,
             "split": info.split,
             "fingerprint": info.fingerprint,
-            "limit": dataset.limit,
+            "limit": None if info.size == info.total else dataset.limit,
             "label_column": dataset.label_column,
             "image_column": dataset.image_column,
         },
@@ -100,7 +100,6 @@ def subject_identity(
             "name": model.name,
             "weights": weights,
             "num_classes": num_classes,
-            "in_channels": model.in_channels,
         },
         "cut": cut,
         "precision": precision,
@@ -117,7 +116,7 @@ def curve_id(subject: dict[str, Any], stages: tuple[StageConfig, ...], seed: int
     """Return the id shared by the points that differ from this one in the level alone."""
     place = level_place(stages)
     levelless = list(stages)
-    if place is not None:
+    if place is not None and stages[place].target_accuracy_loss is None:
         stage, name = stages[place], level_name(stages[place])
         levelless[place] = replace(stage, parameters={**stage.parameters, str(name): None})
     return content_id({**subject, "curve": [_stage_identity(stage) for stage in levelless], "seed": seed})
@@ -136,14 +135,22 @@ def measure_config(name: str, options: dict[str, Any]) -> MeasureConfig:
 
 
 def level_place(stages: tuple[StageConfig, ...]) -> int | None:
-    """Return the place in the chain of the mechanism whose level is the point's: the last one that has one."""
+    """Return the place in the chain of the mechanism whose level is the point's.
+
+    The one whose level is searched for, else the last one that has a level.
+    """
+    for place, stage in enumerate(stages):
+        if stage.target_accuracy_loss is not None:
+            return place
     places = [place for place, stage in enumerate(stages) if level_name(stage) is not None]
     return places[-1] if places else None
 
 
 def level_name(stage: StageConfig) -> str | None:
-    """Return the field that is a stage's level, None if it has none or is to be searched for."""
+    """Return the field that is a stage's level, given or to be found; None if it has none."""
     levels = find_mechanism(stage.name).LEVELS
+    if stage.target_accuracy_loss is not None:
+        return str(levels[0])
     return next((name for name in levels if stage.parameters.get(name) is not None), None)
 
 

@@ -48,13 +48,15 @@ class _State:
 
     def render(self) -> Table:
         elapsed = time.monotonic() - self._started
-        done = self._complete + self._failed
+        # a repeated attempt may report the same rows twice
+        complete = min(self._complete, self._missing)
+        done = min(complete + self._failed, self._missing)
         left = elapsed / done * (self._missing - done) if done else None
         table = Table(title=f"{self._sweep}: {self._trials} trials", min_width=60)
         for name in ("measures done", "failed", "images/s", "elapsed", "left"):
             table.add_column(name, justify="right")
         table.add_row(
-            f"{self._complete} of {self._missing}",
+            f"{complete} of {self._missing}",
             str(self._failed),
             f"{self._images / elapsed:.0f}" if self._images else "-",
             clock(elapsed),

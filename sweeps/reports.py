@@ -162,6 +162,8 @@ def print_health(results: Path, console: Console) -> bool:
     for name, check in _CHECKS:
         try:
             state, mend = check(results)
+        except ValueError as error:  # a sentence for the user, with its mend
+            state, mend = str(error), "see there"
         except Exception as error:  # a check that breaks is a finding, not an end
             state, mend = f"{type(error).__name__}: {error}", "reinstall hushsweep"
             healthy = False
@@ -209,7 +211,7 @@ def _check_data(results: Path) -> tuple[str, str]:
 def _check_results(results: Path) -> tuple[str, str]:
     from hushsweep.sweeps.session import existing_store
 
-    folder = results if results.exists() else results.absolute().parent
+    folder = next(place for place in (results.absolute(), *results.absolute().parents) if place.exists())
     free = shutil.disk_usage(folder).free / 1e9
     try:
         with tempfile.TemporaryFile(dir=folder):

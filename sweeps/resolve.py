@@ -38,7 +38,7 @@ from hushsweep.workers.models import (
     input_transform,
     is_path,
 )
-from hushsweep.workers.training import WEIGHTS_MADE_HERE, weights_digest
+from hushsweep.workers.training import WEIGHTS_MADE_HERE, same_classes, weights_digest
 from hushsweep.workers.trial import MeasureConfig, StageConfig
 
 
@@ -91,11 +91,44 @@ def resolve(
     settings = list(_settings(grid, device, problems, fetch=fetch))
     if problems:
         raise source.report(problems)
+    calibrations = _calibrations(settings, grid.chains, problems)
+    if problems:
+        raise source.report(problems)
     points = dict[str, Point]()
-    for setting, stages, seed in itertools.product(settings, grid.chains, grid.seeds):
-        point = _point(setting, stages, seed, tuple(grid.measures))
+    for setting, (place, stages), seed in itertools.product(settings, enumerate(grid.chains), grid.seeds):
+        identity = {**setting.identity, **calibrations.get((id(setting), place), {})}
+        point = _point(setting, identity, stages, seed, tuple(grid.measures))
         points.setdefault(point.point_id, point)
     return list(points.values())
+
+
+def _calibrations(
+    settings: list[Setting], chains: list[tuple[StageConfig, ...]], problems: list[Problem]
+) -> dict[tuple[int, int], dict[str, str]]:
+    """Fingerprints of the splits on which levels are searched for, by setting and chain; half needs none."""
+    found = dict[tuple[int, int], dict[str, str]]()
+    for (place, chain), setting in itertools.product(enumerate(chains), settings):
+        split = next((s.calibration for s in chain if s.target_accuracy_loss is not None), "half")
+        if split == "half":
+            continue
+        where = ("mechanism",)
+        try:
+            info = describe_dataset(replace(setting.dataset, split=split))
+        except DatasetError as error:
+            problems.append(Problem(where, f"calibration: {error}"))
+            continue
+        if info.split == setting.info.split or info.fingerprint == setting.info.fingerprint:
+            problems.append(
+                Problem(
+                    where, f"calibration: {split!r} is the split that is reported; use half, or another split"
+                )
+            )
+        elif not same_classes(info, setting.info):
+            problems.append(
+                Problem(where, f"calibration: {split!r} has other classes than the reported split")
+            )
+        found[id(setting), place] = {"calibration_data": info.fingerprint}
+    return found
 
 
 def _device(spec: SweepSpec, problems: list[Problem]) -> str:
@@ -193,13 +226,17 @@ def _weights_identity(
 
 
 def _point(
-    setting: Setting, stages: tuple[StageConfig, ...], seed: int, measures: tuple[MeasureConfig, ...]
+    setting: Setting,
+    identity: dict[str, Any],
+    stages: tuple[StageConfig, ...],
+    seed: int,
+    measures: tuple[MeasureConfig, ...],
 ) -> Point:
     if all(stage.name == "none" for stage in stages):
         seed = 0  # nothing is drawn, so all seeds are the same point
     place = level_place(stages)
     name = None if place is None else level_name(stages[place])
-    target = next((s.target_accuracy_loss for s in stages if s.target_accuracy_loss is not None), None)
+    target = None if place is None else stages[place].target_accuracy_loss
     parameters = {} if place is None else stages[place].parameters
     mechanism = " + ".join(stage.name + ("@input" if stage.at == "input" else "") for stage in stages)
     model = setting.model
@@ -217,8 +254,8 @@ def _point(
         "cut": setting.cut,
         "mechanism": mechanism,
         "mechanism_json": json.dumps([vars(stage) for stage in stages], sort_keys=True),
-        "level_name": name if target is None or name else "noise_scale",
-        "level": None if name is None else parameters[name],
+        "level_name": name,
+        "level": parameters.get(name) if name else None,
         "noise_scale": parameters.get("noise_scale"),
         "noise_std": parameters.get("noise_std"),
         "target_accuracy_loss": target,
@@ -231,8 +268,8 @@ def _point(
         f"target loss {target:g}" if target is not None else f"{name} {parameters[name]:g}" if name else ""
     )
     return Point(
-        point_id=point_id(setting.identity, stages, seed),
-        curve_id=curve_id(setting.identity, stages, seed),
+        point_id=point_id(identity, stages, seed),
+        curve_id=curve_id(identity, stages, seed),
         label=" · ".join(part for part in (model.name, mechanism, strength, f"seed {seed}") if part),
         setting=setting,
         stages=stages,

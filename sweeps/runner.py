@@ -33,9 +33,11 @@ class Runner(Protocol):
 
 def git_commit() -> str | None:
     """Return the commit of the checkout that hushsweep runs from, with ``+`` where it has changes; else None."""
-    folder = Path(__file__).parent
-    git = ["git", "-C", str(folder)]
+    file = Path(__file__)
+    git = ["git", "-C", str(file.parent)]
     try:
+        # installed into somebody else's checkout, this file is not one that git tracks
+        subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True)  # noqa: S603
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)  # noqa: S603
         changes = subprocess.run(  # noqa: S603
             [*git, "status", "--porcelain", "--untracked-files=no"],

@@ -1,10 +1,11 @@
 """One run of a sweep: plan, compute what is missing, mirror, draw, and say what came out."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,9 @@ from pathlib import Path
 from hushsweep.datasets.results import Store
 from hushsweep.sweeps.errors import RunError
 from hushsweep.sweeps.planner import Plan, make_plan
-from hushsweep.sweeps.resolve import resolve
+from hushsweep.sweeps.resolve import Point, resolve
 from hushsweep.sweeps.runner import Runner, RunnerOptions, git_commit
-from hushsweep.sweeps.source import Source, read_source
+from hushsweep.sweeps.source import read_source
 from hushsweep.sweeps.spec import SweepSpec
 from hushsweep.workers.progress import Progress, Report
 
@@ -48,37 +49,6 @@ class Summary:
         return 130 if self.interrupted else int(self.missing > 0)
 
 
-def plan_sweep(
-    source: Source,
-    store: Store | None,
-    *,
-    recompute: Collection[str] = (),
-    device: str | None = None,
-    fetch: bool = False,
-) -> tuple[SweepSpec, Plan]:
-    """Read a sweep and subtract what the store holds.
-
-    Raises:
-        SpecError: the sweep file is wrong.
-        RunError: ``recompute`` names a measure that the sweep does not have.
-    """
-    spec = SweepSpec.from_source(source)
-    points = resolve(spec, source, device=device, fetch=fetch)
-    names = sorted({measure.name for point in points for measure in point.measures})
-    unknown = [name for name in recompute if name not in names]
-    if unknown:
-        raise RunError(f"--recompute {unknown[0]}: the sweep has no such measure; it has {', '.join(names)}")
-    plan = make_plan(
-        spec.name,
-        points,
-        store.completed() if store else set(),
-        shards=spec.execution.shards,
-        recompute=recompute,
-        salt=datetime.now(UTC).isoformat(),
-    )
-    return spec, plan
-
-
 def plan(path: Path | str, *, results: Path | str = "results") -> Plan:
     """Return what ``run`` would do; nothing is written.
 
@@ -86,7 +56,11 @@ def plan(path: Path | str, *, results: Path | str = "results") -> Plan:
         SpecError: the sweep file is wrong.
         StoreError: the results folder is damaged or of a newer version.
     """
-    return plan_sweep(read_source(path), existing_store(results))[1]
+    source = read_source(path)
+    spec = SweepSpec.from_source(source)
+    store = existing_store(results)
+    completed = store.completed() if store else set()
+    return make_plan(spec.name, resolve(spec, source), completed, shards=spec.execution.shards)
 
 
 def existing_store(results: Path | str) -> Store | None:
@@ -101,6 +75,7 @@ def run(
     results: Path | str = "results",
     local: bool = False,
     address: str | None = None,
+    insecure: bool = False,
     recompute: Collection[str] = (),
     mirror: bool = True,
     watch: Callable[[Plan], contextlib.AbstractContextManager[Report]] | None = None,
@@ -112,6 +87,7 @@ def run(
         results: the results folder, created if need be.
         local: run in this process instead of on Ray.
         address: of a running Ray cluster; None starts one on this machine.
+        insecure: allow an address without a Ray token in the environment.
         recompute: names of measures to compute again.
         mirror: also keep MLflow up to date.
         watch: shows progress while the run lasts.
@@ -121,18 +97,25 @@ def run(
         StoreError: the results folder cannot be used, or the sweep is being run already.
         RunError: the run cannot start.
     """
+    _check_address(local, address, insecure)
     source = read_source(path)
-    spec = SweepSpec.from_source(source)  # a wrong file should not create a results folder
-    store = Store(results)
-    started = time.monotonic()
+    spec = SweepSpec.from_source(source)
+    existing_store(results)  # one that cannot be used is refused before anything is fetched
+    device = None if address is None else _device_there(spec, address)
+    points = resolve(spec, source, device=device, fetch=True)
+    _check_recompute(recompute, points)
+    store = Store(results)  # not before the sweep is known to be right: a mistake creates no folder
+    started, started_at = time.monotonic(), datetime.now(UTC)
     with store.lock(spec.name):
-        device = None
-        if address is not None and spec.device == "auto" and not local:
-            from hushsweep.sweeps.driver import cluster_device
-
-            device = cluster_device(address, spec.execution)
-        spec, planned = plan_sweep(source, store, recompute=recompute, device=device, fetch=True)
-        document = {**planned.document(), "created_at": datetime.now(UTC).isoformat()}
+        planned = make_plan(
+            spec.name,
+            points,
+            store.completed(),
+            shards=spec.execution.shards,
+            recompute=recompute,
+            salt=started_at.isoformat(),
+        )
+        document = {**planned.document(), "created_at": started_at.isoformat()}
         store.write_sweep(spec.name, spec_text=source.text, plan={**document, "spec": source.data})
         counted = _Counter()
         options = RunnerOptions(execution=spec.execution, address=address, git_commit=git_commit())
@@ -145,7 +128,37 @@ def run(
                 interrupted = True
             mirrored = finish_mirror(interrupted)
         figure = None if interrupted else _draw(store, spec.name)
-    return _summarise(planned, store, counted, interrupted, time.monotonic() - started, figure, mirrored)
+    since = started_at if planned.salt else None
+    return _summarise(
+        planned, store, since, counted, interrupted, time.monotonic() - started, figure, mirrored
+    )
+
+
+def _check_address(local: bool, address: str | None, insecure: bool) -> None:
+    if local and address:
+        raise RunError("--local and --address: expected one of them, got both; leave one out")
+    token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if address and not token and not insecure:
+        raise RunError(
+            "--address: no Ray token is set, and whoever reaches an open cluster can run code on it; "
+            "set RAY_AUTH_TOKEN_PATH to the cluster's token file (and RAY_AUTH_MODE=token), or pass --insecure"
+        )
+
+
+def _check_recompute(recompute: Collection[str], points: Sequence[Point]) -> None:
+    names = sorted({measure.name for point in points for measure in point.measures})
+    for name in recompute:
+        if name not in names:
+            raise RunError(f"--recompute {name}: the sweep has no such measure; it has {', '.join(names)}")
+
+
+def _device_there(spec: SweepSpec, address: str) -> str:
+    """Type of the devices of a cluster: as the sweep says, else as a worker there finds."""
+    if spec.device != "auto":
+        return spec.device
+    from hushsweep.sweeps.driver import cluster_device
+
+    return cluster_device(address, spec.execution)
 
 
 def _runner(local: bool) -> Runner:
@@ -222,6 +235,7 @@ def _draw(store: Store, sweep: str) -> Path | None:
 def _summarise(
     plan: Plan,
     store: Store,
+    since: datetime | None,
     counted: _Counter,
     interrupted: bool,
     seconds: float,
@@ -230,8 +244,10 @@ def _summarise(
 ) -> Summary:
     completed = store.completed()
     wanted = {(p.point_id, m.measure_id) for p in plan.points for m in p.measures}
-    missing = len(wanted - completed)
     planned = {(p.point_id, m.measure_id) for t in plan.trials for p in t.points for m in p.measures}
+    if since is not None:  # computed again on purpose: what was there before does not count
+        completed = (completed - planned) | _completed_since(store, since)
+    missing = len(wanted - completed)
     return Summary(
         sweep=plan.sweep,
         results=store.root,
@@ -248,6 +264,15 @@ def _summarise(
     )
 
 
+def _completed_since(store: Store, since: datetime) -> set[tuple[str, str]]:
+    rows = store.read("measurements", columns=["point_id", "measure_id", "status", "computed_at"]).to_pylist()
+    return {
+        (row["point_id"], row["measure_id"])
+        for row in rows
+        if row["status"] != "failed" and row["computed_at"] is not None and row["computed_at"] >= since
+    }
+
+
 def store_failures(store: Store, pairs: Collection[tuple[str, str]]) -> list[str]:
     """Return the reasons why ``pairs`` failed, each once, most frequent first."""
     if not pairs:
@@ -260,4 +285,4 @@ def store_failures(store: Store, pairs: Collection[tuple[str, str]]) -> list[str
     return sorted(counts, key=lambda reason: -counts[reason])
 
 
-__all__ = ["Summary", "existing_store", "plan", "plan_sweep", "run"]
+__all__ = ["Summary", "existing_store", "plan", "run"]

@@ -89,8 +89,8 @@ class SweepSpec(SpecModel):
     name: PlainName
     description: str | None = None
     seed: Listable[Seed] = Field(default=[0], description="seed of the noise")
-    dataset: list[DatasetSpec]
-    model: list[ModelSpec]
+    dataset: list[DatasetSpec] = Field(min_length=1)
+    model: list[ModelSpec] = Field(min_length=1)
     cut: Listable[str] = Field(default=["features"], description="features, or the path of a module")
     mechanism: list[list[Any]] = Field(description="each a chain of stages")
     measures: list[Any]

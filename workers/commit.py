@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from hushsweep.datasets.images import ImageSet
 from hushsweep.datasets.results import Store
 from hushsweep.workers.measures.base import FittedPoint, Measure, MeasureRows
-from hushsweep.workers.trial import MeasureConfig, PointConfig, Trial
+from hushsweep.workers.trial import MeasureConfig, PointConfig, Trial, content_id
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,18 @@ def write_shard(
     store: Store,
     trial: Trial,
     measure: MeasureConfig,
+    work_id: str,
     points: Sequence[FittedPoint],
     images: ImageSet,
     compute: Callable[[], MeasureRows],
-) -> None:
-    """Compute and write one shard's rows, unless an earlier attempt has."""
-    name = f"{trial.trial_id}.{measure.measure_id}.{trial.shard}of{trial.shards}"
+) -> bool:
+    """Compute and write one shard's rows, unless an earlier attempt has; tell whether anything was computed."""
+    name = _shard_name(work_id, measure, trial.shard, trial.shards)
     table = f"per_image/{measure.name}"
     if not points or name in store.names(table):
-        return
+        return False
     rows = compute()
-    ids = {"measure_id": measure.measure_id, "computed_by": trial.trial_id}
+    ids = {"measure_id": measure.measure_id, "computed_by": work_id}
     if rows.modes is not None:
         store.write("modes", name, _with(rows.modes, ids))
     if rows.shifts is not None:
@@ -56,23 +57,22 @@ def write_shard(
     if trial.shard == 0:
         tables += [_undecodable(point, images) for point in points]
     store.write(table, name, _with(pa.concat_tables(tables, promote_options="permissive"), ids))
+    return True
 
 
 def commit(
-    store: Store, trial: Trial, config: MeasureConfig, measure: Measure, outcome: Outcome
-) -> tuple[int, int]:
-    """Summarise all shards if they are there; return how many points became complete, and how many failed."""
+    store: Store, trial: Trial, config: MeasureConfig, work_id: str, measure: Measure, outcome: Outcome
+) -> tuple[int, dict[str, str]]:
+    """Summarise all shards if they are there; return how many points became complete, and why others failed."""
     table = f"per_image/{config.name}"
-    shards = [
-        f"{trial.trial_id}.{config.measure_id}.{shard}of{trial.shards}" for shard in range(trial.shards)
-    ]
+    shards = [_shard_name(work_id, config, shard, trial.shards) for shard in range(trial.shards)]
     measured = [point for point in outcome.points if point.point_id not in outcome.inapplicable]
     if measured and not set(shards) <= store.names(table):
-        return 0, 0
+        return 0, {}
     per_image = store.read(table, names=shards) if measured else None
     rows, failures = [], dict[str, str]()
     for point in outcome.points:
-        base = _row(trial, point, config, outcome)
+        base = _row(point, config, work_id, outcome)
         if point.point_id in outcome.inapplicable:
             rows.append({**base, "status": "not_applicable", "reason": outcome.inapplicable[point.point_id]})
             continue
@@ -96,40 +96,44 @@ def commit(
             for found in statistics
         ]
     if rows:
-        store.write("measurements", f"{trial.trial_id}.{config.measure_id}", rows)
-    failed = commit_failures(store, trial, failures, outcome.columns, config)
-    return len(outcome.points) - failed, failed
+        store.write("measurements", f"{work_id}.{config.measure_id}", rows)
+    return len(outcome.points) - len(failures), failures
+
+
+def _shard_name(work_id: str, measure: MeasureConfig, shard: int, shards: int) -> str:
+    return f"{work_id}.{measure.measure_id}.{shard}of{shards}"
 
 
 def commit_failures(
-    store: Store,
-    trial: Trial,
-    failures: dict[str, str],
-    columns: dict[str, Any],
-    measure: MeasureConfig | None = None,
-) -> int:
-    """Write a failed row for every point in ``failures`` and each of its measures (or one); return their number."""
-    by_measure = dict[str, list[dict[str, Any]]]()
+    store: Store, trial: Trial, failures: dict[tuple[str, str], str], columns: dict[str, Any]
+) -> None:
+    """Write a failed row for every (point_id, measure_id) in ``failures``.
+
+    The file is named after the points in it, so that what fails at another step has a file of its own.
+    """
     outcome = Outcome(points=(), inapplicable={}, levels={}, noise_std={}, columns=columns)
+    by_measure = dict[str, list[dict[str, Any]]]()
     for point in trial.points:
         for config in point.measures:
-            if point.point_id in failures and (measure is None or config == measure):
-                row = {**_row(trial, point, config, outcome), "status": "failed"}
-                row["reason"] = failures[point.point_id]
-                by_measure.setdefault(config.measure_id, []).append(row)
+            reason = failures.get((point.point_id, config.measure_id))
+            if reason is not None:
+                row = _row(point, config, trial.trial_id, outcome)
+                by_measure.setdefault(config.measure_id, []).append(
+                    {**row, "status": "failed", "reason": reason}
+                )
     for measure_id, rows in by_measure.items():
-        shard = f".{trial.shard}of{trial.shards}" if trial.shards > 1 else ""
-        store.write("measurements", f"{trial.trial_id}.{measure_id}{shard}.failed", rows)
-    return sum(map(len, by_measure.values()))
+        points = content_id([row["point_id"] for row in rows])
+        shard = f"{trial.shard}of{trial.shards}"
+        store.write("measurements", f"{trial.trial_id}.{measure_id}.{points}.{shard}.failed", rows)
 
 
-def _row(trial: Trial, point: PointConfig, config: MeasureConfig, outcome: Outcome) -> dict[str, Any]:
+def _row(point: PointConfig, config: MeasureConfig, computed_by: str, outcome: Outcome) -> dict[str, Any]:
     row = {
         **point.fields,
         **outcome.columns,
         "point_id": point.point_id,
         "curve_id": point.curve_id,
-        "computed_by": trial.trial_id,
+        "computed_by": computed_by,
         "measure_id": config.measure_id,
         "measure": config.name,
         "options": json.dumps(config.options, sort_keys=True),
@@ -138,7 +142,9 @@ def _row(trial: Trial, point: PointConfig, config: MeasureConfig, outcome: Outco
     }
     if point.point_id in outcome.levels:
         level = outcome.levels[point.point_id]
-        row |= {"level": level, str(row["level_name"]): level}
+        row["level"] = level
+        if row["level_name"] in row:  # noise_scale and noise_std have columns of their own
+            row[row["level_name"]] = level
     return row
 
 

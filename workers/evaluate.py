@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hushsweep.datasets.images import DatasetConfig, ImageSet, describe_dataset, load_images
+from hushsweep.datasets.images import DatasetConfig, DatasetInfo, ImageSet, describe_dataset, load_images
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.workers.commit import Outcome, commit, commit_failures, write_shard
 from hushsweep.workers.devices import device_name, resolve_device, threads
@@ -24,10 +24,20 @@ from hushsweep.workers.fitting import LevelSearch, fit_point
 from hushsweep.workers.measures.base import FittedPoint, Subject
 from hushsweep.workers.measures.registry import find_measure
 from hushsweep.workers.mechanisms import ActivationStatistics
-from hushsweep.workers.models import InputTransform, ModelConfig, SplitModel, input_transform, load_model
+from hushsweep.workers.models import (
+    InputTransform,
+    ModelConfig,
+    SplitModel,
+    input_transform,
+    is_path,
+    load_model,
+)
 from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.training import resolve_weights
 from hushsweep.workers.trial import Execution, MeasureConfig, PointConfig, StageConfig, Trial, content_id
+
+CACHE_VERSION = 1
+"""Raise it when the same settings give other activations, levels or shifts than before."""
 
 
 def evaluate(
@@ -52,7 +62,7 @@ def evaluate(
     Raises:
         StoreError: the results folder cannot be written.
     """
-    store = Store(results)
+    store = Store(results, create=False)
     device = resolve_device(trial.device)
     columns = {**(provenance or {}), "device": device_name(device)}
     with threads(execution.threads):
@@ -62,11 +72,10 @@ def evaluate(
         except StoreError:
             raise
         except Exception as error:  # whatever stops the whole trial is the reason of each of its points
+            fitted, found = {}, {}
             failures = {point.point_id: _reason(error) for point in trial.points}
-            _fail(store, trial, failures, columns, report)
-            return
         _fail(store, trial, failures, columns, report)
-        for measure in _measures(trial):
+        for measure in _measures(trial) if fitted else ():
             _measure(run, measure, fitted, found, columns)
 
 
@@ -80,18 +89,15 @@ def _measure(
     """Measure what is missing of one measure and, once the last shard is there, summarise it."""
     trial, store = run.trial, run.store
     points = [p for p in trial.points if p.point_id in fitted and config in p.measures]
+    work_id = trial.work_id(config, (p.point_id for p in points))
     started = time.perf_counter()
     try:
         measure = find_measure(config.name)(**config.options)
         inapplicable = {p.point_id: measure.inapplicable(fitted[p.point_id]) for p in points}
         measured = [fitted[p.point_id] for p in points if inapplicable[p.point_id] is None]
-        write_shard(
-            store,
-            trial,
-            config,
-            measured,
-            run.subject.activations.images,
-            lambda: measure.measure(run.subject, measured),
+        images = run.subject.activations.images
+        computed = write_shard(
+            store, trial, config, work_id, measured, images, lambda: measure.measure(run.subject, measured)
         )
         outcome = Outcome(
             points=points,
@@ -102,16 +108,17 @@ def _measure(
                 **columns,
                 "weights_digest": run.weights_digest,
                 "computed_at": datetime.now(UTC),
-                "seconds": time.perf_counter() - started,
+                "seconds": time.perf_counter() - started if computed else None,
             },
         )
-        complete, failed = commit(store, trial, config, measure, outcome)
+        complete, failures = commit(store, trial, config, work_id, measure, outcome)
     except StoreError:
         raise
     except Exception as error:  # a measure that fails leaves the others their chance
-        _fail(store, trial, {p.point_id: _reason(error) for p in points}, columns, run.report, config)
-        return
-    run.report(Progress(complete=complete, failed=failed))
+        complete, failures = 0, {p.point_id: _reason(error) for p in points}
+    _fail(store, trial, failures, columns, run.report, config)
+    if complete:
+        run.report(Progress(complete=complete))
 
 
 class _Run:
@@ -129,9 +136,17 @@ class _Run:
         )
         info = describe_dataset(trial.dataset)
         self.transform = input_transform(trial.model, info, input_size=trial.input_size)
-        images = _images(trial.dataset, self.transform, store.cache_dir, execution.decode_threads)
+        images = _images(trial.dataset, info, self.transform, store.cache_dir, execution.decode_threads)
         self.model, self.weights_digest = _model(
-            trial.model, trial.cut, trial.dataset, self.transform, store.models_dir, store.cache_dir, device
+            trial.model,
+            trial.cut,
+            trial.dataset,
+            info,
+            self.transform,
+            store.models_dir,
+            store.cache_dir,
+            device,
+            _modified(trial.model.weights),
         )
         positions = shard_range(len(images), trial.shard, trial.shards)
         activations = self._activations(images)
@@ -140,7 +155,7 @@ class _Run:
             positions=positions,
             rms=lambda: self.statistics["cut"].rms,
             cache=store.cache_dir,
-            key=self._key(images),
+            key={**self._key(images), "salt": trial.salt},
             progress=lambda images: report(Progress(images=images)),
         )
 
@@ -172,14 +187,17 @@ class _Run:
         subject = self.subject
         if stage.calibration != "half":
             dataset = replace(self.trial.dataset, split=stage.calibration)
-            images = _images(dataset, self.transform, self.store.cache_dir, self.execution.decode_threads)
+            info = describe_dataset(dataset)
+            threads = self.execution.decode_threads
+            images = _images(dataset, info, self.transform, self.store.cache_dir, threads)
             subject = replace(subject, activations=self._activations(images))
         images = subject.activations.images
         return LevelSearch(
             subject=replace(subject, positions=range(len(images))),
             step=2 if stage.calibration == "half" else 1,
             cache=self.store.cache_dir / "levels",
-            key=self._key(images),
+            # the noise that a level stands for is relative to the RMS of the reported images
+            key={**self._key(images), "reported": self._key(self.subject.activations.images)},
         )
 
     def _activations(self, images: ImageSet) -> Activations:
@@ -200,6 +218,8 @@ class _Run:
     def _key(self, images: ImageSet) -> dict[str, Any]:
         model = asdict(self.trial.model)
         return {
+            "version": CACHE_VERSION,
+            "images": images.path.name,  # names data, geometry and decoder, hence which images could be decoded
             "data": images.info.fingerprint,
             "split": images.info.split,
             "limit": self.trial.dataset.limit,
@@ -223,7 +243,10 @@ def _head_suffices(point: PointConfig) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _images(dataset: DatasetConfig, transform: InputTransform, cache: Path, decode_threads: int) -> ImageSet:
+def _images(
+    dataset: DatasetConfig, info: DatasetInfo, transform: InputTransform, cache: Path, decode_threads: int
+) -> ImageSet:
+    """Keep image sets open between trials; ``info`` has their fingerprint, so a changed one is opened anew."""
     return load_images(dataset, transform.geometry, cache_dir=cache, threads=decode_threads)
 
 
@@ -232,12 +255,14 @@ def _model(
     config: ModelConfig,
     cut: str,
     dataset: DatasetConfig,
+    info: DatasetInfo,
     transform: InputTransform,
     models_dir: Path,
     cache_dir: Path,
     device: torch.device,
+    modified: int | None,
 ) -> tuple[SplitModel, str | None]:
-    info = describe_dataset(dataset)
+    """Keep models in memory between trials; ``modified`` tells a weights file from its successor."""
     state, digest = resolve_weights(
         config,
         info=info,
@@ -248,6 +273,10 @@ def _model(
         device=device,
     )
     return load_model(config, cut, info=info, transform=transform, state_dict=state, device=device), digest
+
+
+def _modified(weights: str) -> int | None:
+    return Path(weights).stat().st_mtime_ns if is_path(weights) else None
 
 
 def _input_rms(images: ImageSet, model: SplitModel) -> float:
@@ -281,9 +310,16 @@ def _fail(
     report: Report,
     measure: MeasureConfig | None = None,
 ) -> None:
-    failed = commit_failures(store, trial, failures, columns, measure)
-    if failed:
-        report(Progress(failed=failed))
+    """Write the failures of points, of all their measures or of one."""
+    pairs = {
+        (point.point_id, config.measure_id): failures[point.point_id]
+        for point in trial.points
+        for config in point.measures
+        if point.point_id in failures and measure in (None, config)
+    }
+    commit_failures(store, trial, pairs, {**columns, "computed_at": datetime.now(UTC)})
+    if pairs:
+        report(Progress(failed=len(pairs)))
 
 
 def _reason(error: Exception) -> str:

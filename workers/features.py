@@ -5,11 +5,11 @@ the work meets the same files. A trial that needs the RMS of all images fills it
 those that nobody is working on; a lock per block keeps two workers from doing the same one.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from hushsweep.datasets.images import ImageSet
+from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.models import SplitModel
 
 BLOCK = 1024
@@ -135,33 +136,36 @@ class Activations:
         if self.folder is None:
             return np.concatenate([self.compute(part)[1] for part in _split(block, self.batch_size)])
         target = self.folder / f"{block.start:09d}.squares.npy"
-        if not target.exists():
+        if not self._is_kept(block, target):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(target.with_suffix(".lock"), blocking=wait):
-                    if not target.exists():
+                    if not self._is_kept(block, target):
                         self._fill(block, target)
             except Timeout:
                 return None
         found: np.ndarray = np.load(target, allow_pickle=False)
         return found
 
+    def _is_kept(self, block: range, target: Path) -> bool:
+        return target.exists() and (not self._keeps or self._values(block).exists())
+
     def _fill(self, block: range, target: Path) -> None:
-        squares = []
-        values = self._values(block)
-        partial = values.with_suffix(f".{os.getpid()}.tmp")
-        with partial.open("wb") if self._keeps else nullcontext() as file:
+        squares = list[np.ndarray]()
+
+        def compute(stream: BinaryIO | None) -> None:
             for part in _split(block, self.batch_size):
                 activations, sums = self.compute(part)
                 squares.append(sums)
-                if file is not None:
-                    activations.contiguous().cpu().numpy().tofile(file)
+                if stream is not None:
+                    stream.write(activations.contiguous().cpu().numpy().tobytes())
+
         if self._keeps:
-            partial.replace(values)
+            write_atomically(self._values(block), compute)
+        else:
+            compute(None)
         # the squares are written last: they say that the block is complete
-        partial = target.with_suffix(f".{os.getpid()}.tmp.npy")
-        np.save(partial, np.concatenate(squares))
-        partial.replace(target)
+        write_atomically(target, lambda stream: np.save(stream, np.concatenate(squares)))
 
     def _read(self, block: range, part: range) -> Tensor | None:
         """Read a slice by file calls, not by a memory map: resident memory then does not grow with the images."""

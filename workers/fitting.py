@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from hushsweep.datasets.results.files import write_json
 from hushsweep.workers.measures.accuracy import count_hits
 from hushsweep.workers.measures.base import FittedPoint, FittedStage, Subject
 from hushsweep.workers.mechanisms import ActivationStatistics, Unchanged, find_mechanism
@@ -126,12 +127,11 @@ def _losses(
 
 def _remembered(where: LevelSearch, config: PointConfig, compute: Callable[[], float]) -> float:
     """Search once, whichever shard comes first; the others read what it found."""
-    chain = [vars(stage) for stage in config.stages]
+    chain = [{**vars(stage), "version": find_mechanism(stage.name).VERSION} for stage in config.stages]
     file = where.cache / f"{content_id({**where.key, 'chain': chain, 'seed': config.seed})}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
-            partial = file.with_suffix(".tmp")
-            partial.write_text(json.dumps({"level": compute()}))
-            partial.replace(file)
+            level = compute()
+            write_json(file, {"level": level})
     return float(json.loads(file.read_text())["level"])

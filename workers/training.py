@@ -13,6 +13,7 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from hushsweep.datasets.images import describe_dataset, load_images
+from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import find_architecture
 from hushsweep.workers.models.check import check_model, class_count
 from hushsweep.workers.models.files import read_state
@@ -130,6 +131,13 @@ def _learned(config: ModelConfig, dataset: DatasetConfig) -> DatasetConfig:
     return replace(dataset, split="train", limit=None) if config.weights == "train" else dataset
 
 
+def same_classes(first: DatasetInfo, second: DatasetInfo) -> bool:
+    """Tell whether labels mean the same in two splits: the same names where both have names."""
+    if first.class_names is None or second.class_names is None:
+        return True
+    return first.class_names == second.class_names
+
+
 def _settings(
     config: ModelConfig,
     *,
@@ -139,6 +147,13 @@ def _settings(
     device: torch.device,
 ) -> dict[str, Any]:
     """Everything that the weights depend on."""
+    learned = describe_dataset(dataset)
+    if learned.classes > class_count(config, info) or not same_classes(learned, info):
+        raise PlugInError(
+            f"weights: {config.weights} of {config.name!r}: the split {learned.split!r} has other classes "
+            f"({learned.classes}) than the reported split {info.split!r} ({info.classes}); make them equal, "
+            "or give weights that fit"
+        )
     return {
         "version": VERSION,
         "weights": config.weights,
@@ -147,7 +162,7 @@ def _settings(
         "input": network_shape(transform, info),
         "transform": asdict(transform),
         "seed": config.seed,
-        "data": describe_dataset(dataset).fingerprint,
+        "data": learned.fingerprint,
         "limit": dataset.limit,
         "device_type": device.type,
         "recipe": asdict(_recipe(config)) if config.weights == "train" else None,

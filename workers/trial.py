@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -67,6 +68,11 @@ class Trial:
             (point.point_id, measure.measure_id) for point in self.points for measure in point.measures
         )
         return content_id({"work": work, "shards": self.shards, "salt": self.salt})
+
+    def work_id(self, measure: MeasureConfig, point_ids: Iterable[str]) -> str:
+        """Names one measure of some points, whatever else the trial has to do; equal for all shards."""
+        work = {"points": sorted(point_ids), "measure": measure.measure_id}
+        return content_id({**work, "shards": self.shards, "salt": self.salt})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -163,7 +163,14 @@ class _BatchCounter:
             )
         memory = dict[tuple[int, str, str], Tensor]()
         inputs = dict[tuple[int, tuple[FittedStage, ...]], Tensor]()
-        for row in sorted(alone, key=lambda row: points[row].seed):
+        seed, before = -1, None
+        for row in sorted(alone, key=lambda row: (points[row].seed, repr(_input_stages(points[row])))):
+            # only what the next point shares is kept, so that memory does not grow with the number of points
+            if points[row].seed != seed:
+                memory.clear()
+            if (points[row].seed, _input_stages(points[row])) != (seed, before):
+                inputs.clear()
+            seed, before = points[row].seed, _input_stages(points[row])
             logits = self._chain(points[row], draw, memory, inputs)
             yield [row], hits_of(logits, self._labels)[:, None]
 
@@ -187,7 +194,7 @@ class _BatchCounter:
         inputs: dict[tuple[int, tuple[FittedStage, ...]], Tensor],
     ) -> Tensor:
         """Run a whole chain; what acts on the input is shared by all points that begin alike."""
-        before = tuple(stage for stage in point.stages if stage.at == "input")
+        before = _input_stages(point)
         activations = self._subject.activations
         if not before and len(point.stages) == 0:
             return self._logits
@@ -233,6 +240,10 @@ class _BatchCounter:
             draw=draw,
             device=self._logits.device,
         )
+
+
+def _input_stages(point: FittedPoint) -> tuple[FittedStage, ...]:
+    return tuple(stage for stage in point.stages if stage.at == "input")
 
 
 def hits_of(logits: Tensor, labels: Tensor) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Shifts of images by the search that a measure asks for, found once and kept."""
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.bounds.search import SEARCHES, ShiftSearch, items_that_fit
 from hushsweep.workers.measures.base import Subject
 from hushsweep.workers.noise import unit_noise
@@ -49,10 +49,8 @@ class ShiftFinder:
         file = self._subject.cache / "shifts" / f"{content_id(key)}.npz"
         if not file.exists():
             found = self._find(indices, x, seed)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}.tmp.npz")
-            np.savez(partial, **{name: value.cpu().numpy() for name, value in found._asdict().items()})
-            partial.replace(file)
+            arrays = {name: value.cpu().numpy() for name, value in found._asdict().items()}
+            write_atomically(file, lambda stream: np.savez(stream, **arrays))
         with np.load(file, allow_pickle=False) as stored:
             return ShiftSearch(*(torch.from_numpy(stored[name]).to(x.device) for name in ShiftSearch._fields))
 

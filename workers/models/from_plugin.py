@@ -23,7 +23,11 @@ class PlugInArchitecture:
 
     @classmethod
     def find(cls, name: str) -> PlugInArchitecture:
-        """Import the module and take the name from it."""
+        """Import the module and take the name from it.
+
+        Raises:
+            PlugInError: it is not there, fails on import, or is nothing to call.
+        """
         module_name, _, attribute = name.partition(":")
         try:
             make = getattr(importlib.import_module(module_name), attribute)
@@ -31,6 +35,9 @@ class PlugInArchitecture:
             raise PlugInError(
                 f"model {name!r} cannot be imported: {error}; expected 'package.module:Name', importable here"
             ) from error
+        except (Exception, SystemExit) as error:  # other people's code raises anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PlugInError(f"model {name!r}: its module fails on import, {reason}; mend it") from error
         if not callable(make):
             raise PlugInError(f"model {name!r} is a {type(make).__name__}, which cannot be called")
         return cls(name, make)

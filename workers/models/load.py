@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -119,7 +120,7 @@ def _with_weights(
         return _filled(config, state, config.weights, info=info, transform=transform)
     architecture = find_architecture(config.name)
     published = architecture.published(config.weights)
-    fetch(published)
+    published = replace(published, path=fetch(published))  # the hub chooses the folder of what it fetches
     channels, side, _ = network_shape(transform, info)
     return architecture.build_published(published, in_channels=channels, side=side).eval()
 
