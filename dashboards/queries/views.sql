@@ -35,9 +35,23 @@ CREATE VIEW per_image_hcr AS
 SELECT raw.* FROM raw_per_image_hcr AS raw
 JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
 
+-- Each shard of a trial leaves the mean over its own images.
 CREATE VIEW modes AS
-SELECT raw.* FROM raw_modes AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+SELECT
+    point_id,
+    measure_id,
+    computed_by,
+    bound,
+    basis,
+    channel,
+    "row",
+    "column",
+    sum(std_bound * n) / nullif(sum(n), 0) AS std_bound,
+    sum(n)::BIGINT AS n
+FROM raw_modes
+JOIN counted USING (point_id, measure_id, computed_by)
+WHERE counted.complete
+GROUP BY ALL;
 
 -- A shift serves all points of its trial.
 CREATE VIEW shifts AS
