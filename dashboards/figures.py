@@ -31,7 +31,7 @@ _PANEL, _LEFT, _GAP, _RIGHT, _TOP, _BOTTOM, _LEGEND_LINE = (4.3, 2.9), 0.75, 0.8
 class _Panel(NamedTuple):
     measure_id: str
     value: str
-    stderr: str
+    stderr: str | None
     title: str
 
 
@@ -39,7 +39,7 @@ _ACCURACY = _Panel("accuracy_measure_id", "top1", "top1_stderr", "Top-1 accuracy
 _BOUND = _Panel(
     "hcr_measure_id",
     "std_bound_median",
-    "std_bound_median_stderr",
+    None,
     "Median HCR bound, standard deviation  (normalised pixels)",
 )
 
@@ -47,8 +47,8 @@ _BOUND = _Panel(
 def draw_tradeoff(results: Path | str, sweep: str, path: Path | str) -> Path:
     """Draw accuracy (left) and median HCR bound (right) of every curve of `sweep` against its level, as PNG.
 
-    Error bars are one standard error; clean accuracy is dashed. A panel without numbers is left out, and so
-    are points without a positive level, which a logarithmic axis cannot show.
+    Error bars are one standard error of the accuracy; clean accuracy is dashed. A panel without numbers is left
+    out, and so are levels and bounds that are not positive, which a logarithmic axis cannot show.
 
     Returns:
         `path`, an existing file replaced.
@@ -76,7 +76,7 @@ def tradeoff_figure(rows: Sequence[dict[str, Any]], curves: Sequence[Curve], *, 
     """
     order = {curve.curve_id: number for number, curve in enumerate(curves)}
     rows = [row for row in rows if row["curve_id"] in order and (row["level"] or 0) > 0]
-    panels = [panel for panel in (_ACCURACY, _BOUND) if any(row[panel.value] is not None for row in rows)]
+    panels = [panel for panel in (_ACCURACY, _BOUND) if any(_is_drawn(panel, row) for row in rows)]
     if not panels:
         return None
     figure, axes = _layout(len(panels), legend_lines=math.ceil(len(curves) / len(panels)))
@@ -125,18 +125,25 @@ def _layout(panels: int, *, legend_lines: int) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
+def _is_drawn(panel: _Panel, row: dict[str, Any]) -> bool:
+    """Whether the row has a number that the panel's axis can show: the bound's is logarithmic."""
+    value = row[panel.value]
+    return value is not None and (panel is not _BOUND or value > 0)
+
+
 def _draw_curve(
     axis: Axes, panel: _Panel, rows: Sequence[dict[str, Any]], number: int, place: float, label: str
 ) -> None:
     colour = _COLOURS[number % len(_COLOURS)]
     marker = _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
-    for measure_id in sorted({row[panel.measure_id] for row in rows if row[panel.value] is not None}):
-        own = {row["level"]: row for row in rows if row[panel.measure_id] == measure_id and row[panel.value]}
+    rows_drawn = [row for row in rows if _is_drawn(panel, row)]
+    for measure_id in sorted({row[panel.measure_id] for row in rows_drawn}):
+        own = {row["level"]: row for row in rows_drawn if row[panel.measure_id] == measure_id}
         levels = sorted(own)
         axis.errorbar(
             levels,
             [own[level][panel.value] for level in levels],
-            yerr=[own[level][panel.stderr] or math.nan for level in levels],
+            yerr=[own[level][panel.stderr] or math.nan for level in levels] if panel.stderr else None,
             color=colour,
             marker=marker,
             markersize=7 - 3 * place,  # a curve that lies on an earlier one leaves its rim to be seen

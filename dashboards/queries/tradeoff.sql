@@ -21,7 +21,6 @@ hcr AS (
         measure_id AS hcr_measure_id,
         max(n) FILTER (statistic = 'std_bound_median') AS hcr_images,
         max(value) FILTER (statistic = 'std_bound_median') AS std_bound_median,
-        max(stderr) FILTER (statistic = 'std_bound_median') AS std_bound_median_stderr,
         max(unit) FILTER (statistic = 'std_bound_median') AS std_bound_unit
     FROM measurements
     WHERE measure = 'hcr' AND sweep IS NOT NULL

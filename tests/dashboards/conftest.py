@@ -82,7 +82,7 @@ def measurements(entry: dict[str, Any], measure: dict[str, Any], trial: str) -> 
         statistics.append(("undecodable", 1.0, "images", None))
     else:
         values = {"std_bound_mean": 1.1 * bound, "std_bound_median": bound, "std_bound_max": 3 * bound}
-        statistics = [(name, value, "normalised pixel", 0.04 * value) for name, value in values.items()]
+        statistics = [(name, value, "normalised pixel", None) for name, value in values.items()]
         statistics.append(("mse_bound", bound**2, "normalised pixel^2", None))
     common = {
         **entry["fields"],

@@ -29,9 +29,12 @@ def test_the_lines_are_the_rows(tmp_path: Path, fill: Fill) -> None:
             own = [row for row in rows if row["curve_id"] == curve.curve_id]
             assert list(container.lines[0].get_xdata()) == list(LEVELS)
             assert list(container.lines[0].get_ydata()) == [row[value] for row in own]
+            if axis is right:  # a median bound has no standard error
+                assert not container.has_yerr
+                continue
             (bars,) = container.lines[2]
             (low, high) = bars.get_segments()[0][:, 1]
-            assert (high - low) / 2 == pytest.approx(own[0][f"{value}_stderr"])
+            assert (high - low) / 2 == pytest.approx(own[0]["top1_stderr"])
     dashed = [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == "--"]
     assert sorted(dashed) == [0.93, 0.93, 0.97, 0.97]
     texts = [text.get_text() for text in figure.texts]
@@ -63,6 +66,23 @@ def test_a_panel_without_numbers_is_left_out(tmp_path: Path, measure: str, title
     assert figure is not None
     (axis,) = figure.axes
     assert axis.get_title(loc="left").startswith(title)
+
+
+def test_an_accuracy_of_0_is_drawn_and_a_bound_of_0_is_not(tmp_path: Path, fill: Fill) -> None:
+    store = fill(tmp_path)
+    curves = read_curves(store.root, "small")
+    rows = tradeoff(store.root, "small").to_pylist()
+    rows[-1] |= {"top1": 0.0, "top1_stderr": 0.0}
+    rows[0]["std_bound_median"] = 0.0
+    figure = tradeoff_figure(rows, curves, title="small")
+    assert figure is not None
+    left, right = (axis.containers[0].lines[0] for axis in figure.axes)
+    assert list(left.get_xdata()) == list(LEVELS)
+    assert left.get_ydata()[-1] == 0
+    assert list(right.get_xdata()) == list(LEVELS[1:])
+    without = tradeoff_figure([{**row, "std_bound_median": 0.0} for row in rows], curves, title="small")
+    assert without is not None
+    assert len(without.axes) == 1
 
 
 def test_nothing_to_draw_is_said_and_leaves_no_file(tmp_path: Path) -> None:
