@@ -74,14 +74,23 @@ def ui_command(results: Path | str, port: int) -> tuple[list[str], dict[str, str
 
 
 def ui_address(results: Path | str, port: int, sweep: str | None = None) -> str:
-    """Address to open in a browser; the view that draws the curves of `sweep` if it is mirrored already."""
+    """Address to open in a browser; the view that draws the curves of `sweep` if it is mirrored already.
+
+    Of a database that this MLflow cannot read (another version wrote it) it is the plain address.
+    """
     address = f"http://127.0.0.1:{port}"
     if sweep is None or not (Path(results) / "mlflow.db").exists():
         return address
     quiet_mlflow()
+    from alembic.util import CommandError
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
-    experiment = MlflowClient(local_tracking_uri(results)).get_experiment_by_name(sweep)
+    try:
+        experiment = MlflowClient(local_tracking_uri(results)).get_experiment_by_name(sweep)
+    except (MlflowException, SQLAlchemyError, CommandError):
+        return address
     if experiment is None:
         return address
     view = "compareRunsMode=CHART&workflowType=machine_learning"

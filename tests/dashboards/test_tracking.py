@@ -421,6 +421,20 @@ def _wait(condition: Callable[[], bool], seconds: float = 90) -> None:
         time.sleep(0.2)
 
 
+def test_ui_address_of_a_database_that_mlflow_cannot_read_is_plain(tmp_path: Path) -> None:
+    for folder in ("newer", "elsewhere", "damaged"):
+        (tmp_path / folder).mkdir()
+    ensure_local_database(tmp_path / "newer")
+    with closing(sqlite3.connect(tmp_path / "newer" / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    with closing(sqlite3.connect(tmp_path / "elsewhere" / "mlflow.db")) as database, database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        database.execute("INSERT INTO alembic_version VALUES ('ffffffffffff')")
+    (tmp_path / "damaged" / "mlflow.db").write_bytes(b"no database" * 100)
+    for folder in ("newer", "elsewhere", "damaged"):
+        assert ui_address(tmp_path / folder, 5000, "s") == "http://127.0.0.1:5000"
+
+
 def test_ui_command_stays_on_loopback_and_keeps_what_the_user_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
