@@ -66,8 +66,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        mend = _MENDS.get(error.errno or 0, "check the disk, then run again")
-        raise StoreError(f"{path}: could not be written ({error.strerror or error}); {mend}") from error
+        raise _refusal(path, "written", error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -101,50 +100,69 @@ def exclusive(path: Path, what: str, *, wait_s: float = 0.5) -> Iterator[None]:
 
     Raises:
         LockHeldError: another process still holds it after `wait_s`.
-        StoreError: the file cannot be created.
+        StoreError: the file cannot be created or written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise StoreError(
-            f"{path}: could not be created ({error.strerror}); {_MENDS[errno.EACCES]}"
-        ) from error
+        raise _refusal(path, "created", error) from error
     try:
         deadline = time.monotonic() + wait_s
-        while not _try_lock(descriptor, fcntl.LOCK_EX):
+        while not _try_lock(descriptor, fcntl.LOCK_EX, path):
             if time.monotonic() >= deadline:
                 owner = _read_holder(descriptor)
                 raise LockHeldError(
                     f"{what} is in use by {owner} ({path}); wait for it or choose another --results"
                 )
             time.sleep(0.05)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)
+        _write_holder(descriptor, path)
         yield
     finally:
         os.close(descriptor)
 
 
 def holder(path: Path) -> str | None:
-    """Say who holds the lock `path` ("process 12 on host since ..."), or None if nobody does."""
+    """Say who holds the lock `path` ("process 12 on host since ..."), or None if nobody does.
+
+    Raises:
+        StoreError: the file is there but cannot be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _refusal(path, "read", error) from error
     try:
-        return None if _try_lock(descriptor, fcntl.LOCK_SH) else _read_holder(descriptor)
+        return None if _try_lock(descriptor, fcntl.LOCK_SH, path) else _read_holder(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int, kind: int) -> bool:
+def _refusal(path: Path, verb: str, error: OSError) -> StoreError:
+    mend = _MENDS.get(error.errno or 0, "check the disk, then run again")
+    return StoreError(f"{path}: could not be {verb} ({error.strerror or error}); {mend}")
+
+
+def _try_lock(descriptor: int, kind: int, path: Path) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise _refusal(path, "locked", error) from error
     return True
+
+
+def _write_holder(descriptor: int, path: Path) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    text = f"process {os.getpid()} on {socket.gethostname()} since {now}"
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+    except OSError as error:
+        raise _refusal(path, "written", error) from error
 
 
 def _read_holder(descriptor: int) -> str:

@@ -1,5 +1,6 @@
 """Atomic writing, safe names and locks, with real processes, real limits and a really full disk."""
 
+import errno
 import json
 import os
 import resource
@@ -199,3 +200,37 @@ def test_looking_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
     assert holder(path) is None
     with exclusive(path, "it", wait_s=0):
         assert holder(path) is not None
+
+
+@pytest.mark.parametrize("call", ["open", "ftruncate", "pwrite"])
+def test_a_lock_on_a_full_disk_gives_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    verb = "created" if call == "open" else "written"
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        expected = rf"\.lock: could not be {verb} \(No space left on device\); free space there"
+        with pytest.raises(StoreError, match=expected), exclusive(tmp_path / ".lock", "it"):
+            pass
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with exclusive(tmp_path / ".lock", "it"):
+        pass
+
+
+def test_a_lock_that_cannot_be_made_or_read_gives_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"could not be created \(.*(exists|directory)\)"):
+        Store(tmp_path / "file")
+    with pytest.raises(StoreError, match=r"could not be created \(Not a directory\)"):
+        Store(tmp_path / "file" / "results")
+    with pytest.raises(StoreError, match=r"could not be read \(Not a directory\)"):
+        holder(tmp_path / "file" / ".lock")
+
+
+def test_an_error_while_a_lock_is_held_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), exclusive(tmp_path / ".lock", "it"):
+        (tmp_path / "gone").read_bytes()
