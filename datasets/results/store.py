@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from hushsweep.datasets.results.rows import to_table
 from hushsweep.datasets.results.schema import SCHEMA_VERSION, TABLES, arrow_schema
 
 _MARKER = "hushsweep.json"
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*://")  # Path("s3://bucket") has lost one of its slashes
 
 
 class Store:
@@ -37,8 +39,13 @@ class Store:
 
         Raises:
             StoreError: it was written by a newer hushsweep, is damaged, cannot be created, or does not exist
-                and `create` is false.
+                and `create` is false; or it is an address such as ``s3://bucket``.
         """
+        if _ADDRESS.match(str(root)):
+            raise StoreError(
+                f"{root}: results go to a local or mounted folder, not to an address; "
+                "mount it and give its folder as --results"
+            )
         self.root = Path(root).expanduser().absolute()
         marker = self.root / _MARKER
         if create and not marker.exists():

@@ -286,3 +286,16 @@ def test_the_store_needs_nothing_but_pyarrow(store: Store) -> None:
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, cwd="/"
     )
     assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    "root", ["s3://bucket/results", "file:///tmp/results", "hdfs://node:9000/r", Path("s3://bucket")]
+)
+def test_an_address_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str | Path, create: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"results go to a local or mounted folder, not to an address"):
+        Store(root, create=create)
+    assert list(tmp_path.iterdir()) == []
