@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import re
 from collections.abc import Callable
 
@@ -69,7 +70,7 @@ def open_source(config: DatasetConfig) -> ImageSource:
     """Open a data set with its loader.
 
     Raises:
-        DatasetError: see ``describe_dataset``.
+        DatasetError: see ``describe_dataset``; or a folder or file cannot be read.
     """
     if config.limit is not None and (type(config.limit) is not int or config.limit < 1):
         raise DatasetError(f"{config.name}: limit must be a whole number >= 1, got {config.limit!r}")
@@ -77,7 +78,13 @@ def open_source(config: DatasetConfig) -> ImageSource:
     for field, readers in _COLUMN_READERS.items():
         if getattr(config, field) is not None and config.name in LOADERS and config.name not in readers:
             raise DatasetError(f"{config.name}: {field} is for {' and '.join(readers)} only; leave it out")
-    source = loader(config)
+    try:
+        source = loader(config)
+    except OSError as error:
+        place = f"'{os.fsdecode(error.filename)}'" if isinstance(error.filename, str | bytes) else "its files"
+        raise DatasetError(
+            f"{config.name}: cannot read {place} ({error.strerror or error}); mend it or take it out"
+        ) from error
     if not isinstance(source, ImageSource):
         raise DatasetError(
             f"{config.name}: returned {type(source).__name__}; a loader returns an ImageSource"
@@ -98,6 +105,9 @@ def _plug_in(name: str) -> Loader:
         raise DatasetError(
             f"data set {name!r}: {error}; install its package where the workers run"
         ) from error
+    except (Exception, SystemExit) as error:  # other people's code raises anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DatasetError(f"data set {name!r}: its module fails on import, {reason}; mend it") from error
     if not callable(loader):
         raise DatasetError(f"{name}: is a {type(loader).__name__}, not a function that opens a data set")
     return loader

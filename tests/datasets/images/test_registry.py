@@ -1,6 +1,8 @@
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,6 +178,59 @@ def test_a_loader_from_elsewhere(monkeypatch, tmp_path):
     images = load_images(config, Geometry(channels=1), cache_dir=tmp_path)
     assert images.images[:, 0, 0, 0].tolist() == [0, 2, 4]
     assert list(images.names) == ["stripe 0", "stripe 2", "stripe 4"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def open_it(:", "SyntaxError: invalid syntax"),
+        ("raise RuntimeError('no\\nlicence')", "RuntimeError: no licence; mend it"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_loader_whose_module_fails_on_import(monkeypatch, tmp_path, code, message):
+    (tmp_path / "broken_loader.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        DatasetError, match=rf"'broken_loader:open_it': its module fails on import, {message}"
+    ):
+        describe_dataset(DatasetConfig(name="broken_loader:open_it"))
+
+
+def refuse(path):
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_folder_below_the_root_that_may_not_be_read(monkeypatch, tmp_path, name):
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read everything
+    with pytest.raises(DatasetError, match=rf"^{name}: cannot read '{tmp_path}' \(Permission denied\)"):
+        describe_dataset(DatasetConfig(name=name, root=str(tmp_path)))
+
+
+def test_a_split_that_may_not_be_read(monkeypatch, make_folder):
+    root, scandir = make_folder(name="set/val").parent, os.scandir
+    monkeypatch.setattr(
+        os, "scandir", lambda path: refuse(path) if Path(path).name == "val" else scandir(path)
+    )
+    with pytest.raises(DatasetError, match=r"^imagefolder: cannot read '.*/set/val' \(Permission denied\)"):
+        describe_dataset(DatasetConfig(name="imagefolder", root=str(root), split="val"))
+
+
+def test_shards_that_are_no_files(tmp_path):
+    (tmp_path / "test-00000-of-00001.parquet").symlink_to("test-00000-of-00001.parquet")  # a loop
+    with pytest.raises(DatasetError, match=r"test-00000-of-00001\.parquet"):
+        describe_dataset(DatasetConfig(name="parquet", root=str(tmp_path)))
+
+
+def test_an_error_without_a_file_keeps_its_reason(monkeypatch):
+    def lost(config):
+        raise TimeoutError("the drive is gone")
+
+    monkeypatch.setitem(LOADERS, "digits", lost)
+    with pytest.raises(DatasetError, match=r"digits: cannot read its files \(the drive is gone\)"):
+        describe_dataset(DatasetConfig(name="digits"))
 
 
 def test_public_names_are_all_there():
