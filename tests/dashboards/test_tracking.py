@@ -222,7 +222,10 @@ def test_failures_and_shared_statistics_are_told_apart(tmp_path: Path, empty_dat
     assert mirror(tmp_path).unchanged == 2
 
 
-def test_two_folders_share_a_server_without_touching_each_other(tmp_path: Path, empty_database: Path) -> None:
+def test_two_folders_share_a_server_without_touching_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a database named by its address keeps artifacts in ./mlruns
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = local_tracking_uri(tmp_path)
     entry = points()[0]
