@@ -13,7 +13,7 @@ from hushsweep.datasets.images import DatasetConfig, ImageSet, describe_dataset,
 from hushsweep.workers.models import ModelConfig, SplitModel, input_transform, load_model
 from hushsweep.workers.training import resolve_weights
 
-DIGITS = DatasetConfig(name="digits", limit=40)
+DIGITS = DatasetConfig(name="digits", limit=24)
 
 
 def check_stored_shifts(

@@ -189,3 +189,22 @@ def test_what_does_not_exist_is_named(old: str, new: str, said: str) -> None:
     with pytest.raises(SpecError) as caught:
         points_of(SWEEP.replace(old, new, 1))
     assert any(said in line for line in caught.value.lines), caught.value.lines
+
+
+@pytest.mark.parametrize(
+    ("calibration", "said"), [("test", "'test' is the split that is reported"), ("tset", "tset")]
+)
+def test_a_level_is_never_searched_for_on_what_is_reported(calibration: str, said: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        points_of(SWEEP.replace("noise_std: 0.3", f"target_accuracy_loss: 0.1, calibration: {calibration}"))
+    assert any(said in line for line in caught.value.lines), caught.value.lines
+
+
+def test_calibration_data_and_target_are_part_of_a_point() -> None:
+    def target(options: str) -> set[str]:
+        points = points_of(SWEEP.replace("noise_std: 0.3", f"target_accuracy_loss: {options}"))
+        return {p.point_id for p in points if p.fields["target_accuracy_loss"]}
+
+    ids = [target("0.1"), target("0.2"), target("0.1, calibration: train")]
+    assert all(len(found) == 4 for found in ids)
+    assert len(set.union(*ids)) == 12

@@ -42,7 +42,7 @@ def reference(sweep: Path) -> Path:
     return results
 
 
-def start(sweep: Path, results: Path, *options: str) -> "subprocess.Popen[str]":
+def start(sweep: Path, results: Path, *options: str, **environment: str) -> "subprocess.Popen[str]":
     command = [
         sys.executable,
         "-m",
@@ -60,7 +60,7 @@ def start(sweep: Path, results: Path, *options: str) -> "subprocess.Popen[str]":
         text=True,
         start_new_session=True,
         cwd=results.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )
 
 
@@ -157,6 +157,57 @@ def test_a_killed_worker_costs_nothing_but_time(sweep: Path, reference: Path, tm
     assert code == 0, output
     assert not victim.is_running()
     assert_same_rows(reference, results)
+
+
+def test_a_trial_that_keeps_dying_leaves_a_row_per_point(tmp_path: Path) -> None:
+    (tmp_path / "dying_plugin.py").write_text(DYING)
+    path, results = tmp_path / "cluster.yaml", tmp_path / "results"
+    path.write_text(DYING_SWEEP)
+    code, output = finish(start(path, results, "--no-mlflow", PYTHONPATH=str(tmp_path)))
+    assert code == 1, output
+    assert "failed: the worker died or failed on every attempt" in " ".join(output.split())
+    rows = run_query(results, "SELECT point_id, status FROM measurements").to_pylist()
+    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert len({row["point_id"] for row in rows}) == 2
+    path.write_text(DYING_SWEEP.replace("[1, 2]", "[3, 4]"))
+    code, output = finish(start(path, results, "--no-mlflow", PYTHONPATH=str(tmp_path)))
+    assert code == 0, output
+
+
+DYING_SWEEP = """
+name: dying
+dataset: {name: digits, limit: 20}
+model: {name: digits_mlp, weights: random, seed: 0}
+mechanism: {name: "dying_plugin:Dying", noise_std: [1, 2], at: input}
+measures: {name: accuracy}
+execution: {max_failures: 1}
+"""
+DYING = """
+import os
+import signal
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Fatal:
+    noise_std: float
+
+    def apply(self, activations, noise):
+        if self.noise_std < 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return activations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dying:
+    VERSION: ClassVar[int] = 1
+    LEVELS: ClassVar[tuple[str, ...]] = ("noise_std",)
+    noise_std: float
+
+    def fit(self, statistics):
+        return Fatal(self.noise_std)
+"""
 
 
 def test_a_killed_driver_is_taken_up_where_it_stopped(sweep: Path, reference: Path, tmp_path: Path) -> None:

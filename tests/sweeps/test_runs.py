@@ -15,7 +15,7 @@ from hushsweep.sweeps import RunError, Summary, run
 SWEEP = """
 name: small
 seed: [0, 1]
-dataset: {name: digits, limit: 40}
+dataset: {name: digits, limit: 24}
 model: {name: digits_mlp, weights: random}
 mechanism:
   - {name: none}
@@ -25,7 +25,7 @@ mechanism:
   - {chain: [{name: gaussian, noise_scale: 0.5, at: input}, {name: laplace, noise_scale: 1}]}
 measures:
   - {name: accuracy, draws: 3}
-  - {name: hcr, images: 5, restarts: 2, rounds: 2, low_frequency: 3}
+  - {name: hcr, images: 20, restarts: 2, rounds: 1, low_frequency: 3}
 """
 
 
@@ -67,7 +67,7 @@ def test_a_second_run_computes_nothing_and_a_new_level_only_that_level(
     rows = run_query(
         tmp_path / "results", "SELECT DISTINCT level, computed_by FROM measurements WHERE level = 1"
     )
-    assert len(rows) == 2  # the new one, and the chain's
+    assert len(rows) == 4  # the new points and the chain's, two measures each
     fresh = tmp_path / "fresh"
     run_text(SWEEP.replace("[0.5, 2]", "[0.5, 1, 2]"), fresh)
     assert_same_rows(fresh / "results", tmp_path / "results")
@@ -98,13 +98,13 @@ def test_per_image_rows_add_up_to_the_summary(reference: Path) -> None:
     assert len(rows) == 11
     for row in rows:
         assert row["value"] == pytest.approx(row["again"], abs=1e-12)
-        assert row["n"] == row["images"] == 40
+        assert row["n"] == row["images"] == 24
 
 
 def test_stored_shifts_reproduce_their_bounds(reference: Path) -> None:
     from shifts_support import check_stored_shifts
 
-    assert check_stored_shifts(reference) == 2 * 3 * 5  # noise seeds x levels x images
+    assert check_stored_shifts(reference) == 2 * 3 * 20  # noise seeds x levels x images
 
 
 def test_recompute_replaces_what_counts(reference: Path, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_one_bad_point_fails_alone_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_changed_sweep_file_keeps_the_old_one_beside_it(tmp_path: Path) -> None:
-    small = SWEEP.replace("  - {name: hcr, images: 5, restarts: 2, rounds: 2, low_frequency: 3}\n", "")
+    small = SWEEP.replace("  - {name: hcr, images: 20, restarts: 2, rounds: 1, low_frequency: 3}\n", "")
     run_text(small, tmp_path)
     run_text(small.replace("draws: 3", "draws: 2"), tmp_path)
     folder = tmp_path / "results" / "sweeps" / "small"
@@ -283,3 +283,41 @@ def test_an_added_level_searches_for_no_new_shifts(reference: Path, tmp_path: Pa
     assert len(before) == 2, "one search per noise seed"
     run_text(SWEEP.replace("[0.5, 2]", "[0.5, 1, 2]"), tmp_path)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_recomputation_that_fails_is_not_called_done(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before does not count: the new numbers were asked for."""
+    from hushsweep.workers.measures.accuracy import Accuracy
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("out of memory")
+
+    shutil.copytree(reference, tmp_path / "results")
+    monkeypatch.setattr(Accuracy, "measure", fail)
+    summary = run_text(SWEEP, tmp_path, recompute=["accuracy"])
+    assert (summary.exit_code, summary.computed, summary.missing) == (1, 0, 11)
+    assert "out of memory" in summary.failures[0]
+    monkeypatch.undo()
+    assert run_text(SWEEP, tmp_path).missing == 0, "the old rows still count"
+
+
+def test_failures_of_different_steps_do_not_replace_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hushsweep.workers.measures.accuracy import Accuracy
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Accuracy, "measure", fail)
+    text = SWEEP.replace("{name: none}", "{name: none}\n  - {name: gaussian, target_accuracy_loss: 0.9999}")
+    summary = run_text(text, tmp_path)
+    rows = run_query(
+        tmp_path / "results",
+        "SELECT DISTINCT point_id, reason FROM measurements WHERE measure = 'accuracy' AND status = 'failed'",
+    ).to_pylist()
+    assert len(rows) == 13
+    assert {row["reason"].split()[0] for row in rows} == {"RuntimeError:", "target_accuracy_loss"}
+    assert len(summary.failures) == 2

@@ -93,6 +93,8 @@ precision: float23
         ("{name: gaussian, noise_scale: 1e-1}", "[]", "got an empty list"),
         ("{name: gaussian, noise_scale: 1e-1}", "gaussian", "expected keys and values with a name"),
         ("weights: random", "weights: [random, random]", "stands twice"),
+        ("dataset: {name: digits}", "dataset: []", "dataset: expected one or a list of them"),
+        ("model: {name: digits_mlp, weights: random}", "model: []", "model: expected one or a list of them"),
         ("name: good", "name: ../up", "expected a plain name"),
         ("name: good", "- 1", "not valid YAML"),
     ],
