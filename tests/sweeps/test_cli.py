@@ -71,7 +71,7 @@ def test_a_finished_run_says_where_to_look(done: Path) -> None:
     words = " ".join(found.output.split())
     assert "0 computed, 2 there before, 0 missing" in words
     assert "note: weights: random weights" in words
-    for place in ("tradeoff.png", "measurements/*.parquet", "FROM tradeoff", "hushsweep ui"):
+    for place in ("tradeoff.png", "measurements/*.parquet", "FROM tradeoff", " ui "):
         assert place in words
     assert (done / "sweeps" / "small" / "tradeoff.png").read_bytes().startswith(b"\x89PNG")
 
