@@ -1,5 +1,6 @@
 """The same sweep on Ray: real workers, real kills, two nodes; rows always those of a run in one process."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -150,8 +151,8 @@ def check_mlflow(results: Path, name: str) -> None:
 def test_a_killed_worker_costs_nothing_but_time(sweep: Path, reference: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     process = start(slow(sweep, tmp_path), results, "--no-mlflow")
-    wait_for(lambda: commits(results) > 0, process)
-    victim = next(iter(ray_workers(process.pid)))
+    wait_for(lambda: commits(results) > 0 and bool(ray_workers(process.pid)), process)
+    victim = ray_workers(process.pid)[0]
     victim.kill()
     code, output = finish(process)
     assert code == 0, output
@@ -183,6 +184,7 @@ measures: {name: accuracy}
 execution: {max_failures: 1}
 """
 DYING = """
+import contextlib
 import os
 import signal
 from dataclasses import dataclass
@@ -312,8 +314,9 @@ def test_two_nodes_with_a_gpu_each_share_a_sweep(
 
 def ray_workers(driver: int) -> list[psutil.Process]:
     """Processes of the driver's cluster that run a trial."""
-    return [
-        p
-        for p in psutil.Process(driver).children(recursive=True)
-        if "ray::ImplicitFunc" in " ".join(p.cmdline())
-    ]
+    found = []
+    for process in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end while we look
+            if "ray::ImplicitFunc" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
