@@ -5,11 +5,13 @@ Tune is a scheduler here and nothing more: its folder is scratch, resuming is pl
 
 import contextlib
 import io
+import logging
 import math
 import os
 import secrets
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -34,7 +36,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
     """Run trials on Ray workers.
 
     Workers are kept between trials, so that a model is loaded once per worker. A trial whose worker died is repeated
-    ``max_failures`` times; after that its points get failed rows.
+    up to ``max_failures`` times, after the others; then its points get failed rows.
 
     Raises:
         RunError: the cluster cannot be reached or does not have what a trial asks for.
@@ -42,41 +44,59 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
         KeyboardInterrupt: the run was interrupted; what was complete stays complete.
     """
     with ray_cluster(options.address):
-        from ray import tune
-
         cpus, gpus = _resources(options.execution, trials)
-        concurrent = options.execution.max_concurrent_trials
-        trainable = tune.with_parameters(
-            _run_trial,
-            trials=list(trials),
-            results=str(results),
-            execution=_execution(options.execution, cpus),
-            git_commit=options.git_commit,
-        )
-        watcher = _Watcher(report)
-        scratch = results / "cache" / _SCRATCH
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
-            param_space={"trial": tune.grid_search(list(range(len(trials))))},
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=concurrent),
-            run_config=tune.RunConfig(
-                storage_path=str(scratch),
-                name=name,
-                stop=watcher.stopper(),
-                failure_config=tune.FailureConfig(max_failures=options.execution.max_failures),
-                callbacks=[watcher.callback()],
-                verbose=0,
-            ),
-        )
-        with contextlib.redirect_stdout(io.StringIO()):  # Tune prints two lines even when asked to be silent
-            outcome = tuner.fit()
-        shutil.rmtree(scratch / name, ignore_errors=True)
-    if watcher.store_error:
-        raise StoreError(watcher.store_error)
-    _fail_dead_trials(trials, outcome, results, report)
-    if watcher.ended < len(trials):
-        raise KeyboardInterrupt
+        pending, watcher = list(trials), _Watcher(report)
+        for _ in range(options.execution.max_failures + 1):
+            watcher = _Watcher(report)
+            _run_round(pending, watcher, cpus, gpus, results, options)
+            if watcher.store_error:
+                raise StoreError(watcher.store_error)
+            if len(watcher.ended | watcher.died) < len(pending):
+                raise KeyboardInterrupt
+            pending = [pending[index] for index in sorted(watcher.died - watcher.ended)]
+            if not pending:
+                return
+    _fail_dead_trials(pending, results, report)
+
+
+def _run_round(
+    trials: Sequence[Trial],
+    watcher: "_Watcher",
+    cpus: float,
+    gpus: float,
+    results: Path,
+    options: RunnerOptions,
+) -> None:
+    """Let Tune run every trial once. It repeats none: it would not repeat one whose worker died between two trials."""
+    from ray import tune
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails, we say ourselves
+    trainable = tune.with_parameters(
+        _run_trial,
+        trials=list(trials),
+        results=str(results),
+        execution=_execution(options.execution, cpus),
+        git_commit=options.git_commit,
+    )
+    scratch = results / "cache" / _SCRATCH
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+        param_space={"trial": tune.grid_search(list(range(len(trials))))},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True, max_concurrent_trials=options.execution.max_concurrent_trials
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(scratch),
+            name=name,
+            stop=watcher.stopper(),
+            callbacks=[watcher.callback()],
+            verbose=0,
+        ),
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # Tune prints two lines even when asked to be silent
+        tuner.fit()
+    shutil.rmtree(scratch / name, ignore_errors=True)
 
 
 def prepare_ray(address: str | None) -> None:
@@ -87,8 +107,10 @@ def prepare_ray(address: str | None) -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    if "ray" in sys.modules:
+        return  # it has read its settings already, and starts its clusters with a token by itself
     if address is None and not given:
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file())
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file())
     if address is None or given:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
@@ -141,7 +163,7 @@ def _probe_device() -> str:
     return resolve_device("auto").type
 
 
-def _token_file() -> Path:
+def token_file() -> Path:
     """Return our own token file, readable by this user alone: whoever has the token can run code as us."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "hushsweep"
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -255,7 +277,7 @@ class _Watcher:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self.ended = 0
+        self.ended, self.died = set[int](), set[int]()
         self.store_error: str | None = None
 
     def callback(self) -> Any:
@@ -272,10 +294,10 @@ class _Watcher:
                 self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
             ) -> None:
                 with contextlib.suppress(Exception):
-                    watcher.see(result)
+                    watcher.see(trial.config["trial"], result)
 
             def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-                watcher.ended += 1
+                watcher.died.add(trial.config["trial"])
 
         return Callback()
 
@@ -297,24 +319,21 @@ class _Watcher:
 
         return Stopper()
 
-    def see(self, result: dict[str, Any]) -> None:
+    def see(self, trial: int, result: dict[str, Any]) -> None:
         """Count one report of a trial."""
         if result.get("ended") and not result.get("done"):
-            self.ended += 1
+            self.ended.add(trial)
             self.store_error = self.store_error or result.get("store_error")
         if not result.get("done"):
             self._report(Progress(*(int(result.get(name, 0)) for name in ("images", "complete", "failed"))))
 
 
-def _fail_dead_trials(trials: Sequence[Trial], outcome: Any, results: Path, report: Report) -> None:
+def _fail_dead_trials(trials: Sequence[Trial], results: Path, report: Report) -> None:
     """Give every point of a trial whose worker kept dying a row that says so, unless it is complete."""
     store = Store(results)
     completed = store.completed()
-    for found in outcome:
-        if found.error is None:
-            continue
-        trial = trials[found.config["trial"]]
-        reason = "the worker died or failed on every attempt: " + " ".join(str(found.error).split())[-400:]
+    reason = "the worker died on every attempt (out of memory, or killed); dmesg or Ray's logs may say why"
+    for trial in trials:
         pairs = {(point.point_id, measure.measure_id) for point in trial.points for measure in point.measures}
         failures = dict.fromkeys(pairs - completed, reason)
         commit_failures(store, trial, failures, {"computed_at": datetime.now(UTC)})

@@ -95,23 +95,22 @@ def _explain(rows: list[dict[str, Any]], console: Console) -> None:
 def _next_steps(summary: Summary, spec: Path, console: Console) -> None:
     program = _program()
     results = "" if summary.results == Path("results").absolute() else f" --results {_short(summary.results)}"
-    shown = Table.grid(padding=(0, 2))
+    shown = dict[str, str]()
     if summary.interrupted:
         console.print(
             "[yellow]Interrupted.[/] What is complete is kept; to go on, run the same command again:"
         )
-        shown.add_row("  go on", f"{program} run {spec}{results}")
+        shown["go on"] = f"{program} run {spec}{results}"
     elif summary.missing:
-        shown.add_row("  try the missing ones again", f"{program} run {spec}{results}")
+        shown["try the missing ones again"] = f"{program} run {spec}{results}"
     if summary.figure is not None:
-        shown.add_row("  picture", str(_short(summary.figure)))
-    shown.add_row(
-        "  rows", f"{_short(summary.results)}/measurements/*.parquet (pandas, DuckDB, polars read them)"
-    )
-    shown.add_row("  SQL", f'{program} query "FROM tradeoff"{results}')
-    shown.add_row("  MLflow", f"{program} ui{results}   ({summary.mirrored})")
+        shown["picture"] = str(_short(summary.figure))
+    shown["rows"] = f"{_short(summary.results)}/measurements/*.parquet (pandas, DuckDB, polars read them)"
+    shown["SQL"] = f'{program} query "FROM tradeoff"{results}'
+    shown["MLflow"] = f"{program} ui{results}   ({summary.mirrored})"
     console.print("Next:")
-    console.print(shown, soft_wrap=True)
+    for what, where in shown.items():  # not a table: it would cut long paths short
+        console.print(f"  {what:<8} {escape(where)}", soft_wrap=True, highlight=False)
 
 
 def _program() -> str:
