@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from common import data_root, print_machine, scratch, trials_of
 
+from hushsweep.datasets.results import Store
 from hushsweep.workers.evaluate import evaluate
 from hushsweep.workers.trial import Execution
 
@@ -43,7 +44,7 @@ def main() -> None:
     print_machine()
     for model, target in TARGETS.items():
         with scratch() as folder:
-            results = Path(folder)
+            results = Store(folder).root
             levels = [float(f"{level:.6g}") for level in np.geomspace(0.01, 100, 50)]
             base = {"root": data_root(), "images": options.images, "model": model}
             cases = {

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from common import data_root, print_machine, scratch, trials_of
 
+from hushsweep.datasets.results import Store
 from hushsweep.workers.evaluate import evaluate
 from hushsweep.workers.trial import Execution
 
@@ -49,7 +50,7 @@ def one_case(images: int, count: int, cut: str) -> None:
     watcher = threading.Thread(target=sample)
     watcher.start()
     with scratch() as folder:
-        evaluate(trial, results=folder, execution=Execution(threads=2))
+        evaluate(trial, results=Store(folder).root, execution=Execution(threads=2))
     done.set()
     watcher.join()
     print(peak[0], status("VmHWM"))
