@@ -45,7 +45,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
     """
     with ray_cluster(options.address):
         cpus, gpus = _resources(options.execution, trials)
-        pending, watcher = list(trials), _Watcher(report)
+        pending = list(trials)
         for _ in range(options.execution.max_failures + 1):
             watcher = _Watcher(report)
             _run_round(pending, watcher, cpus, gpus, results, options)

@@ -15,7 +15,7 @@ from hushsweep.datasets.images import (
     describe_dataset,
     resolve_root,
 )
-from hushsweep.sweeps.errors import Problem, SpecError
+from hushsweep.sweeps.errors import Problem
 from hushsweep.sweeps.expand import Grid, expand
 from hushsweep.sweeps.identity import (
     SEEDED_WEIGHTS,
@@ -283,6 +283,3 @@ def _weights_name(setting: Setting) -> str:
     """Name the weights; of a file only its name, since the digest beside it says which file it was."""
     resolved = setting.checked.weights
     return Path(resolved).name if "/" in resolved else resolved
-
-
-__all__ = ["Point", "Setting", "SpecError", "resolve"]
