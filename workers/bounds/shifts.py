@@ -39,7 +39,8 @@ def bound_modes(
 ) -> ShiftBounds:
     """Bound the standard deviation of every unbiased estimate of each DCT mode of the images.
 
-    Any shift gives a valid bound, however it was found, and so does the largest over several.
+    Any shift gives a valid bound, however it was found, and so does the largest over several; a shift of zeros gives
+    none, that is 0.
 
     Args:
         model: the network in float64.
@@ -59,9 +60,13 @@ def bound_modes(
         norms.append(displacement.norm(dim=1))
         divergences.append(chi_square(displacement))
     divergence = torch.cat(divergences)
-    modes = hcr_std_bound(dct(shift), divergence).reshape(input_shift.shape).amax(1)
+    bounds = dct(shift)
+    told = bounds.flatten(1).any(1)
+    bounds[told] = hcr_std_bound(
+        bounds[told], divergence[told]
+    )  # a shift of zeros bounds nothing and stays 0
     return ShiftBounds(
-        modes,
+        bounds.reshape(input_shift.shape).amax(1),
         shift.flatten(1).norm(dim=1).reshape(n, r),
         torch.cat(norms).reshape(n, r),
         divergence.reshape(n, r),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import laplace, norm
 
-from hushsweep.workers.bounds import chi_square_gaussian, chi_square_laplace
+from hushsweep.workers.bounds import chi_square_anisotropic, chi_square_gaussian, chi_square_laplace
 
 LAWS = {"gaussian": (chi_square_gaussian, norm), "laplace": (chi_square_laplace, laplace)}
 SIZES = st.floats(1e-12, 20)
@@ -106,3 +106,61 @@ def test_bad_input_is_named(chi_square) -> None:  # type: ignore[no-untyped-def]
             chi_square(torch.ones(2), unit)
     with pytest.raises(ValueError, match="feature_shift: expected numbers, got NaN"):
         chi_square(torch.tensor([1.0, torch.nan]), 1.0)
+
+
+def test_a_standard_deviation_for_each_feature_is_a_unit_for_each() -> None:
+    shift, std = normal(4, 3, 6), normal(6, seed=1).abs() + 0.1
+    apart = torch.stack([chi_square_gaussian(shift[..., [i]], float(std[i])) for i in range(6)])
+    assert torch.allclose(chi_square_gaussian(shift, std), (1 + apart).prod(0) - 1, rtol=1e-11)
+    assert torch.equal(
+        chi_square_gaussian(shift, torch.tensor(0.7, dtype=torch.float64)),
+        chi_square_gaussian(shift, 0.7 + 0 * std),
+    )
+    assert torch.equal(
+        chi_square_gaussian(shift, std.expand(3, 6))[1, 2], chi_square_gaussian(shift[1, 2], std)
+    )
+
+
+def covariance(size: int = 5) -> torch.Tensor:
+    factor = normal(size, size, seed=3)
+    return factor @ factor.T + 0.1 * torch.eye(size)
+
+
+def test_correlated_noise_agrees_with_the_quadratic_form_in_60_digits() -> None:
+    shift, c = 0.3 * normal(4, 5), covariance()
+    with mpmath.workdps(60):
+        inverse = mpmath.matrix(c.tolist()) ** -1
+        for z, found in zip(shift.tolist(), chi_square_anisotropic(shift, c), strict=True):
+            z_ = mpmath.matrix(z)
+            assert found.item() == pytest.approx(float(mpmath.expm1((z_.T * inverse * z_)[0])), rel=1e-11)
+
+
+def test_a_diagonal_covariance_is_a_standard_deviation_for_each_feature() -> None:
+    shift, std = normal(4, 6), normal(6, seed=1).abs() + 0.1
+    assert torch.allclose(
+        chi_square_anisotropic(shift, std.square().diag()), chi_square_gaussian(shift, std), rtol=1e-12
+    )
+
+
+def test_correlated_noise_overflows_to_infinity_and_loses_nothing_small() -> None:
+    shift = torch.tensor([[1e300, -1e300, 1e300, 0, 1e300], [0] * 5], dtype=torch.float64)
+    assert chi_square_anisotropic(shift, covariance()).tolist() == [torch.inf, 0]
+    tiny = 1e-150 * normal(5)
+    expected = 1e-300 * float(normal(5) @ torch.linalg.solve(covariance(), normal(5)))
+    assert chi_square_anisotropic(tiny, covariance()).item() == pytest.approx(expected, rel=1e-11)
+
+
+def test_bad_tensors_of_standard_deviations_and_covariances_are_named() -> None:
+    with pytest.raises(ValueError, match=r"noise_std: expected finite numbers > 0, got -1\.0"):
+        chi_square_gaussian(torch.ones(2), torch.tensor([1.0, -1.0]))
+    for shape in ((3,), (2, 2)):
+        with pytest.raises(ValueError, match=r"noise_std: shape .* does not broadcast to \(2,\)"):
+            chi_square_gaussian(torch.ones(2), torch.ones(shape))
+    with pytest.raises(ValueError, match=r"covariance: expected shape \(2, 2\), got \(3, 3\)"):
+        chi_square_anisotropic(torch.ones(2), torch.eye(3))
+    skew, indefinite = torch.tensor([[2.0, 1.0], [0.5, 2.0]]), torch.tensor([[1.0, 2.0], [2.0, 1.0]])
+    for bad in (skew, skew.T, indefinite, torch.zeros(2, 2), torch.full((2, 2), torch.nan)):
+        with pytest.raises(ValueError, match="covariance: expected a symmetric positive definite matrix"):
+            chi_square_anisotropic(torch.ones(2), bad)
+    with pytest.raises(ValueError, match="feature_shift: expected finite numbers"):
+        chi_square_anisotropic(torch.tensor([1.0, torch.inf]), torch.eye(2))
