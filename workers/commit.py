@@ -9,11 +9,11 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hushsweep.datasets.images import ImageSet
 from hushsweep.datasets.results import Store
@@ -53,10 +53,10 @@ def write_shard(
         store.write("modes", name, _with(rows.modes, ids))
     if rows.shifts is not None:
         store.write("shifts", name, _with(rows.shifts, ids))
-    tables = list(rows.per_image)
-    if trial.shard == 0:
-        tables += [_undecodable(point, images) for point in points]
-    store.write(table, name, _with(pa.concat_tables(tables, promote_options="permissive"), ids))
+    if rows.pictures is not None:
+        store.write("pictures", name, _with(rows.pictures, ids))
+    undecodable = (_undecodable(point, images) for point in points if trial.shard == 0)
+    store.write_parts(table, name, (_with(part, ids) for part in chain(rows.per_image, undecodable)))
     return True
 
 
@@ -69,29 +69,28 @@ def commit(
     measured = [point for point in outcome.points if point.point_id not in outcome.inapplicable]
     if measured and not set(shards) <= store.names(table):
         return 0, {}
-    per_image = store.read(table, names=shards) if measured else None
     rows, failures = [], dict[str, str]()
     for point in outcome.points:
         base = _row(point, config, work_id, outcome)
         if point.point_id in outcome.inapplicable:
             rows.append({**base, "status": "not_applicable", "reason": outcome.inapplicable[point.point_id]})
             continue
-        assert per_image is not None
         try:
-            statistics = measure.summarise(per_image.filter(pc.equal(per_image["point_id"], point.point_id)))
+            statistics = measure.summarise(store.read(table, names=shards, point_id=point.point_id))
         except ValueError as error:
             failures[point.point_id] = str(error)
             continue
         rows += [
             {
                 **base,
-                "status": "complete",
+                "status": "not_applicable" if found.value is None else "complete",
                 "statistic": found.name,
                 "value": found.value,
                 "unit": found.unit,
                 "n": found.n,
                 "stderr": found.stderr,
                 "reason": found.reason,
+                "holds_for": found.holds_for,
             }
             for found in statistics
         ]

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATUSES = ("complete", "failed", "not_applicable")
 
 _TEXT, _INT, _INT32, _FLOAT = pa.string(), pa.int64(), pa.int32(), pa.float64()
 _FLOATS, _INT32S, _FLOAT32S = pa.list_(pa.float64()), pa.list_(pa.int32()), pa.list_(pa.float32())
+_BYTES = pa.binary()
 _TIME = pa.timestamp("us", tz="UTC")
 
 
@@ -110,6 +111,12 @@ MEASUREMENTS = (
     Column("unit", _TEXT, "", "Unit of value and stderr."),
     Column("n", _INT, "images", "Images that the value rests on."),
     Column("stderr", _FLOAT, "of unit", "Standard error of the value; null where none is defined."),
+    Column(
+        "holds_for",
+        _TEXT,
+        "",
+        "Which attackers a bound holds for, and what it is an average over; null for what is no bound.",
+    ),
     _STATUS,
     _REASON,
     Column(
@@ -121,6 +128,9 @@ MEASUREMENTS = (
         _FLOAT,
         "s",
         "Time the trial spent on this measure, for all its points together.",
+    ),
+    Column(
+        "peak_memory", _FLOAT, "GiB", "Most memory of the device in use by then, since the worker started."
     ),
     Column("node", _TEXT, "", "Host that computed it."),
     Column("device", _TEXT, "", "Device that computed it, by its product name."),
@@ -178,6 +188,80 @@ _HCR = (
     _REASON,
 )
 
+_BOUNDS = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    _IMAGE,
+    _LABEL,
+    Column("bound", _TEXT, "", "Bound, for example cramer_rao; null for an image that could not be decoded."),
+    Column("search", _TEXT, "", "Search whose shifts the bound rests on; null where it needs none."),
+    Column("holds_for", _TEXT, "", "Which attackers it holds for, and what it is an average over."),
+    Column("basis", _TEXT, "", "Basis of the modes, dct or pixel."),
+    Column(
+        "std_bound_mean",
+        _FLOAT,
+        "normalised pixel",
+        "Mean over modes of the bound on the standard deviation.",
+    ),
+    Column("std_bound_median", _FLOAT, "normalised pixel", "Median over modes of the same."),
+    Column("std_bound_max", _FLOAT, "normalised pixel", "Largest of them."),
+    Column("std_bound_low_mean", _FLOAT, "normalised pixel", "Mean over the low-frequency modes only."),
+    Column("mse_bound", _FLOAT, "normalised pixel^2", "Bound on the mean squared error per pixel."),
+    Column("mse_bound_grey", _FLOAT, "grey level^2", "The same in grey levels 0..255."),
+    Column(
+        "std_estimate_mean", _FLOAT, "normalised pixel", "Mean over modes of an estimate that is no bound."
+    ),
+    Column("std_estimate_median", _FLOAT, "normalised pixel", "Median over modes of the same."),
+    Column(
+        "mse_estimate", _FLOAT, "normalised pixel^2", "Estimate of what a bound could be at most; no bound."
+    ),
+    Column("mse_estimate_stderr", _FLOAT, "normalised pixel^2", "Its standard error."),
+    Column("success_bound", _FLOAT, "fraction", "Largest chance of any attacker to pick the right image."),
+    Column("active_features", _INT32, "features", "Features that depend on the input at this image."),
+    Column("rank", _INT32, "", "Resolved rank of the Jacobian."),
+    Column(
+        "non_identifiable",
+        _FLOAT,
+        "fraction",
+        "Mean over modes of the share that the features do not depend on at all: no unbiased estimator exists there.",
+    ),
+    Column(
+        "unresolved",
+        _FLOAT,
+        "fraction",
+        "Mean over modes of the share in directions that rounding hides; the bound leaves them out.",
+    ),
+    Column("shifts", _INT32, "shifts", "Shifts that the bound rests on."),
+    Column("still_shifts", _INT32, "shifts", "Shifts left out because they do not move the features at all."),
+    Column("linear_shifts", _INT32, "shifts", "Shifts along which the network is linear to rounding."),
+    Column(
+        "radius",
+        _FLOAT,
+        "normalised pixel",
+        "Norm of the longest move within the feature distance asked for.",
+    ),
+    Column("distance", _FLOAT, "noise standard deviations", "Distance that this move has in feature space."),
+    Column("lsqr_iterations", _INT, "iterations", "LSQR iterations over all shifts of the search."),
+    Column("lsqr_residual", _FLOAT, "", "Largest relative residual of its last solves."),
+    _STATUS,
+    _REASON,
+)
+
+_PICTURES = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    Column("kind", _TEXT, "", "original, bound (plus the bound with random signs) or moved.", required=True),
+    Column("bound", _TEXT, "", "Bound that the picture shows; null for the original."),
+    Column("channels", _INT32, "", "Channels of the image.", required=True),
+    Column("height", _INT32, "pixels", "Height of the image.", required=True),
+    Column("width", _INT32, "pixels", "Width of the image.", required=True),
+    Column("pixels", _BYTES, "grey levels", "Channels, rows, columns; one byte each.", required=True),
+)
+
 _MODES = (
     _POINT_ID,
     _MEASURE_ID,
@@ -187,7 +271,13 @@ _MODES = (
     Column("channel", _INT32, "", "Channel of the input.", required=True),
     Column("row", _INT32, "", "Vertical frequency, 0 is constant.", required=True),
     Column("column", _INT32, "", "Horizontal frequency, 0 is constant.", required=True),
-    Column("std_bound", _FLOAT, "normalised pixel", "Mean over images of the mode's bound.", required=True),
+    Column("search", _TEXT, "", "Search whose shifts the bound rests on; null where it needs none."),
+    Column(
+        "std_bound", _FLOAT, "normalised pixel", "Mean over images of the mode's bound; null for an estimate."
+    ),
+    Column("std_estimate", _FLOAT, "normalised pixel", "Mean over images of an estimate that is no bound."),
+    Column("non_identifiable", _FLOAT, "fraction", "Mean share of the mode that features do not depend on."),
+    Column("unresolved", _FLOAT, "fraction", "Mean share of the mode that rounding hides."),
     Column("n", _INT, "images", "Images in the mean.", required=True),
 )
 
@@ -217,6 +307,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "measurements": MEASUREMENTS,
     "per_image/accuracy": _ACCURACY,
     "per_image/hcr": _HCR,
+    "per_image/bounds": _BOUNDS,
+    "pictures": _PICTURES,
     "modes": _MODES,
     "shifts": _SHIFTS,
 }
@@ -226,6 +318,7 @@ PROVENANCE_COLUMNS = (
     "computed_by",
     "computed_at",
     "seconds",
+    "peak_memory",
     "node",
     "device",
     "worker",

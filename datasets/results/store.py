@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hushsweep.datasets.results.files import (
@@ -48,11 +49,12 @@ class Store:
             )
         self.root = Path(root).expanduser().absolute()
         marker = self.root / _MARKER
-        if create and not marker.exists():
+        if create and (not marker.exists() or _open_marker(marker)[0] < SCHEMA_VERSION):
             with exclusive(self.root / ".lock", f"results folder {self.root}", wait_s=10):
-                if not marker.exists():
-                    write_json(marker, {"schema_version": SCHEMA_VERSION, "store_id": uuid.uuid4().hex})
-        self.store_id = _open_marker(marker)
+                store_id = _open_marker(marker)[1] if marker.exists() else uuid.uuid4().hex
+                # an older hushsweep that opens the folder from now on has to be told that it is too old
+                write_json(marker, {"schema_version": SCHEMA_VERSION, "store_id": store_id})
+        self.store_id = _open_marker(marker)[1]
         """Tells this folder's runs from another's on a shared MLflow server."""
 
     @property
@@ -81,18 +83,41 @@ class Store:
                 refuses; then nothing is left behind.
         """
         path = self._folder(table) / f"{check_name(name, 'file name')}.parquet"
-        ours = version("hushsweep")
         if table == "measurements":
+            ours = version("hushsweep")
             rows = _with_versions(rows, schema_version=SCHEMA_VERSION, hushsweep_version=ours)
-        footer = {"hushsweep.schema_version": str(SCHEMA_VERSION), "hushsweep.version": ours}
-        checked = to_table(table, rows).replace_schema_metadata(footer)
+        checked = to_table(table, rows).replace_schema_metadata(_footer())
         write_atomically(path, lambda stream: pq.write_table(checked, stream, compression="zstd"))
         return path
 
+    def write_parts(self, table: str, name: str, parts: Iterable[pa.Table]) -> Path:
+        """Write as :meth:`write` does, but one row group per part, so that memory holds one part at a time.
+
+        Raises:
+            StoreError: as :meth:`write`.
+        """
+        path = self._folder(table) / f"{check_name(name, 'file name')}.parquet"
+        schema = arrow_schema(table).with_metadata(_footer())
+
+        def write(stream: BinaryIO) -> None:
+            with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+                for part in parts:
+                    writer.write_table(to_table(table, part).replace_schema_metadata(schema.metadata))
+
+        write_atomically(path, write)
+        return path
+
     def read(
-        self, table: str, *, names: Iterable[str] | None = None, columns: Sequence[str] | None = None
+        self,
+        table: str,
+        *,
+        names: Iterable[str] | None = None,
+        columns: Sequence[str] | None = None,
+        point_id: str | None = None,
     ) -> pa.Table:
         """Read the raw files of `table`, or those called `names`: superseded and failed rows too.
+
+        With `point_id` only that point's rows, and of a file in parts only the parts that may hold them.
 
         What counts is decided by the views of ``hushsweep.dashboards.queries``.
 
@@ -105,7 +130,7 @@ class Store:
             else pa.schema([arrow_schema(table).field(c) for c in columns])
         )
         chosen = sorted(self.names(table) if names is None else names)
-        parts = [_read_file(self._folder(table) / f"{name}.parquet", schema) for name in chosen]
+        parts = [_read_file(self._folder(table) / f"{name}.parquet", schema, point_id) for name in chosen]
         return pa.concat_tables([schema.empty_table(), *parts])
 
     def names(self, table: str) -> set[str]:
@@ -160,6 +185,10 @@ class Store:
         return self.root / "sweeps" / check_name(name, "sweep name")
 
 
+def _footer() -> dict[str, str]:
+    return {"hushsweep.schema_version": str(SCHEMA_VERSION), "hushsweep.version": version("hushsweep")}
+
+
 def _with_versions(rows: pa.Table | Sequence[Mapping[str, Any]], **versions: Any) -> Any:
     if not isinstance(rows, pa.Table):
         return [{**versions, **row} for row in rows]
@@ -169,7 +198,7 @@ def _with_versions(rows: pa.Table | Sequence[Mapping[str, Any]], **versions: Any
     return rows
 
 
-def _open_marker(marker: Path) -> str:
+def _open_marker(marker: Path) -> tuple[int, str]:
     if not marker.exists():
         raise StoreError(
             f"{marker.parent}: no results here; run a sweep first or name its folder with --results"
@@ -184,7 +213,7 @@ def _open_marker(marker: Path) -> str:
             f"{marker.parent}: written with schema version {on_disk}, this hushsweep reads up to "
             f"{SCHEMA_VERSION}; upgrade hushsweep or choose another --results"
         )
-    return store_id
+    return on_disk, store_id
 
 
 def _read_json(path: Path) -> Any:
@@ -194,11 +223,18 @@ def _read_json(path: Path) -> Any:
         raise StoreError(f"{path}: cannot be read ({error}); move it away and run the sweep again") from error
 
 
-def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
+def _read_file(path: Path, schema: pa.Schema, point_id: str | None) -> pa.Table:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             present = [name for name in schema.names if name in file.schema_arrow.names]
-            rows = file.read(columns=present, use_threads=False)
+            if point_id is None:
+                rows = file.read(columns=present, use_threads=False)
+            else:
+                groups = [
+                    n for n in range(file.num_row_groups) if _may_hold(file.metadata.row_group(n), point_id)
+                ]
+                rows = file.read_row_groups(groups, columns=present, use_threads=False)
+                rows = rows.filter(pc.equal(rows["point_id"], point_id))
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"{path}: cannot be read ({error}); move it away and run the sweep again to recompute its points"
@@ -208,3 +244,9 @@ def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _may_hold(group: pq.RowGroupMetaData, point_id: str) -> bool:
+    columns = (group.column(n) for n in range(group.num_columns))
+    statistics = next(column.statistics for column in columns if column.path_in_schema == "point_id")
+    return statistics is None or not statistics.has_min_max or statistics.min <= point_id <= statistics.max

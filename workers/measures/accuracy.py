@@ -45,31 +45,28 @@ class Accuracy:
     def measure(self, subject: Subject, points: Sequence[FittedPoint]) -> MeasureRows:
         """Count hits of every point on every image of the shard."""
         hits = count_hits(subject, points, draws=self.draws)
+        return MeasureRows(
+            per_image=(self._rows(subject, point, hits, row) for row, point in enumerate(points))
+        )
+
+    def _rows(self, subject: Subject, point: FittedPoint, hits: Hits, row: int) -> pa.Table:
         images = subject.activations.images
-        positions = np.arange(subject.positions.start, subject.positions.stop)
-        names = [images.names[position] for position in subject.positions]
-        rows = []
-        for row, point in enumerate(points):
-            reported = np.array([point.reports(int(position)) for position in positions], dtype=bool)
-            rows.append(
-                pa.table(
-                    {
-                        "point_id": pa.repeat(point.point_id, int(reported.sum())),
-                        "image_index": images.indices[positions[reported]],
-                        "image": pa.array(
-                            [name for name, kept in zip(names, reported, strict=True) if kept], pa.string()
-                        ),
-                        "label": images.labels[positions[reported]],
-                        "draws": np.full(int(reported.sum()), self.draws, np.int32),
-                        "clean_top1": hits.clean_top1[reported],
-                        "clean_top5": hits.clean_top5[reported],
-                        "hits_top1": hits.top1[row][reported],
-                        "hits_top5": hits.top5[row][reported],
-                        "status": pa.repeat("complete", int(reported.sum())),
-                    }
-                )
-            )
-        return MeasureRows(per_image=rows)
+        chosen = np.array([p for p in subject.positions if point.reports(p)], dtype=np.int64)
+        inside = chosen - subject.positions.start
+        return pa.table(
+            {
+                "point_id": pa.repeat(point.point_id, len(chosen)),
+                "image_index": images.indices[chosen],
+                "image": pa.array([images.names[position] for position in chosen], pa.string()),
+                "label": images.labels[chosen],
+                "draws": np.full(len(chosen), self.draws, np.int32),
+                "clean_top1": hits.clean_top1[inside],
+                "clean_top5": hits.clean_top5[inside],
+                "hits_top1": hits.top1[row][inside],
+                "hits_top5": hits.top5[row][inside],
+                "status": pa.repeat("complete", len(chosen)),
+            }
+        )
 
     def summarise(self, per_image: pa.Table) -> Sequence[Statistic]:
         """Means over images; the standard error is that of the images' mean hit rates, so it covers the draws."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def test_rows_come_back_as_they_went_in(store: Store) -> None:
     )
     assert found["hushsweep_version"]
     footer = pq.read_metadata(path).metadata
-    assert footer[b"hushsweep.schema_version"] == b"1"
+    assert footer[b"hushsweep.schema_version"] == str(SCHEMA_VERSION).encode()
     assert footer[b"hushsweep.version"].decode() == found["hushsweep_version"]
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
 
@@ -299,3 +300,66 @@ def test_an_address_is_no_folder(
     with pytest.raises(StoreError, match=r"results go to a local or mounted folder, not to an address"):
         Store(root, create=create)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_in_parts_are_written_one_part_at_a_time_and_read_back_by_point(tmp_path: Path) -> None:
+    """One row group per part: memory holds a single part, and a point's rows are read without the others."""
+    alive, most = 0, 0
+
+    def part(point: str) -> pa.Table:
+        nonlocal alive, most
+        alive += 1
+        most = max(most, alive)
+        rows = [
+            {
+                "point_id": point,
+                "measure_id": "m",
+                "computed_by": "a",
+                "image_index": index,
+                "status": "complete",
+            }
+            for index in range(3)
+        ]
+        table = pa.Table.from_pylist(rows)
+
+        def collected() -> None:
+            nonlocal alive
+            alive -= 1
+
+        weakref.finalize(table, collected)
+        return table
+
+    store = Store(tmp_path)
+    path = store.write_parts("per_image/accuracy", "a.m.0of1", (part(f"p{n}") for n in range(20)))
+    assert most <= 2
+    assert pq.ParquetFile(path).num_row_groups == 20
+    assert store.read("per_image/accuracy", point_id="p7")["point_id"].to_pylist() == ["p7"] * 3
+    assert store.read("per_image/accuracy", point_id="missing").num_rows == 0
+    assert store.read("per_image/accuracy").num_rows == 60
+
+
+def test_a_part_that_breaks_the_schema_leaves_no_file(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    good = pa.table(
+        {
+            "point_id": ["p"],
+            "measure_id": ["m"],
+            "computed_by": ["a"],
+            "image_index": [0],
+            "status": ["complete"],
+        }
+    )
+    with pytest.raises(StoreError, match="unknown column"):
+        store.write_parts("per_image/accuracy", "a.m.0of1", iter([good, pa.table({"colour": ["red"]})]))
+    assert store.names("per_image/accuracy") == set()
+
+
+def test_an_older_folder_is_marked_before_newer_rows_go_in(tmp_path: Path) -> None:
+    """An older hushsweep, which would misread the new columns, is then told that it is too old."""
+    store = Store(tmp_path)
+    marker = tmp_path / "hushsweep.json"
+    marker.write_text(json.dumps({"schema_version": SCHEMA_VERSION - 1, "store_id": store.store_id}))
+    assert Store(tmp_path, create=False).store_id == store.store_id
+    assert json.loads(marker.read_text())["schema_version"] == SCHEMA_VERSION - 1, "reading changes nothing"
+    assert Store(tmp_path).store_id == store.store_id
+    assert json.loads(marker.read_text())["schema_version"] == SCHEMA_VERSION
