@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.queries.run import QueryError as QueryError
     from hushsweep.dashboards.queries.run import run_query as run_query
     from hushsweep.dashboards.queries.run import tradeoff as tradeoff
+    from hushsweep.dashboards.report import Report as Report
+    from hushsweep.dashboards.report import write_report as write_report
     from hushsweep.dashboards.server import ui_address as ui_address
     from hushsweep.dashboards.server import ui_command as ui_command
     from hushsweep.dashboards.status import SweepStatus as SweepStatus
@@ -29,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "figures": ["draw_tradeoff"],
         "queries.output": ["write_result"],
         "queries.run": ["QueryError", "run_query", "tradeoff"],
+        "report": ["Report", "write_report"],
         "server": ["ui_address", "ui_command"],
         "status": ["SweepStatus", "sweep_status"],
         "tracking": ["MirrorReport", "mirror"],

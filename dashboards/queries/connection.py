@@ -24,7 +24,7 @@ _SWEEPS = pa.schema(
 
 
 def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
-    """Open the results folder for SQL: the views of views.sql and tradeoff.sql.
+    """Open the results folder for SQL: the views of views.sql, tradeoff.sql and bounds.sql.
 
     The connection reads files below `results` and none elsewhere, loads no extension, and its settings are
     locked. Which computations count is decided now: open a new connection to see what was stored later. SQL
@@ -47,7 +47,8 @@ def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
     for setting in _SETTINGS:
         connection.execute(setting)
     connection.execute(sql_file("views"))
-    connection.execute(f"CREATE VIEW tradeoff AS {sql_file('tradeoff')}")
+    for view in ("tradeoff", "bounds"):
+        connection.execute(f"CREATE VIEW {view} AS {sql_file(view)}")
     return connection
 
 

@@ -35,6 +35,14 @@ CREATE VIEW per_image_hcr AS
 SELECT raw.* FROM raw_per_image_hcr AS raw
 JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
 
+CREATE VIEW per_image_bounds AS
+SELECT raw.* FROM raw_per_image_bounds AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
+CREATE VIEW pictures AS
+SELECT raw.* FROM raw_pictures AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
 -- Each shard of a trial leaves the mean over its own images.
 CREATE VIEW modes AS
 SELECT
@@ -46,7 +54,11 @@ SELECT
     channel,
     "row",
     "column",
-    sum(std_bound * n) / nullif(sum(n), 0) AS std_bound,
+    search,
+    sum(std_bound * n) / nullif(sum(n) FILTER (std_bound IS NOT NULL), 0) AS std_bound,
+    sum(std_estimate * n) / nullif(sum(n) FILTER (std_estimate IS NOT NULL), 0) AS std_estimate,
+    sum(non_identifiable * n) / nullif(sum(n) FILTER (non_identifiable IS NOT NULL), 0) AS non_identifiable,
+    sum(unresolved * n) / nullif(sum(n) FILTER (unresolved IS NOT NULL), 0) AS unresolved,
     sum(n)::BIGINT AS n
 FROM raw_modes
 JOIN counted USING (point_id, measure_id, computed_by)

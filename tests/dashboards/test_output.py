@@ -60,6 +60,39 @@ def test_json_is_json_with_null_for_nan(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_bytes()) == []
 
 
+def test_markdown_is_one_line_per_row_with_4_digits_and_no_markup(tmp_path: Path) -> None:
+    odd = TABLE.append_column(
+        "text", [["a|b\\ <b>", "*x* _y_ std_bound ~~z~~", "[l](http://x) $1$ `c` &amp;"]]
+    )
+    write_result(odd, "markdown", tmp_path / "out.md")
+    lines = (tmp_path / "out.md").read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == [
+        "| model | value | n | norms | at | total | text |",
+        "| --- | ---: | ---: | --- | --- | ---: | --- |",
+    ]
+    assert lines[2].startswith(
+        r"| resnet18 | 0.3333 | 1000 | \[0.5, null\] | 2026-01-02 03:04:05+00:00 | 3 |"
+    )
+    assert lines[2].endswith(r"| a\|b\\ \<b\> |")
+    assert lines[3].endswith(r"| \*x\* \_y\_ std_bound \~\~z\~\~ |")
+    assert lines[4] == r"|  |  |  |  |  |  | \[l\](http://x) \$1\$ \`c\` \&amp; |"
+    assert len(lines) == 5
+    write_result(odd.slice(0, 0), "markdown", tmp_path / "out.md")
+    assert len((tmp_path / "out.md").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_bytes_are_counted_in_tables_and_base64_in_files(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    table = pa.table({"pixels": [b'\x00\xff,"\n', None]})
+    write_result(table, "table")
+    assert capfdbinary.readouterr().out.decode().splitlines()[2] == "5 bytes"
+    write_result(table, "csv", tmp_path / "out.csv")
+    assert list(csv.reader((tmp_path / "out.csv").open()))[1] == ["AP8sIgo="]
+    write_result(table, "json", tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_bytes()) == [{"pixels": "AP8sIgo="}, {"pixels": None}]
+
+
 def test_csv_keeps_all_digits(tmp_path: Path) -> None:
     write_result(TABLE, "csv", tmp_path / "out.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))
@@ -77,7 +110,7 @@ def test_parquet_is_the_table(tmp_path: Path, capfdbinary: pytest.CaptureFixture
 
 
 def test_unknown_format_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(QueryError, match="unknown format 'xml'; known: table, csv, json, parquet"):
+    with pytest.raises(QueryError, match="unknown format 'xml'; known: table, markdown, csv, json, parquet"):
         write_result(TABLE, "xml", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

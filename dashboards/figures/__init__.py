@@ -1,0 +1,28 @@
+"""Pictures of a sweep: accuracy and bounds against noise, maps and histograms of modes, images under noise."""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from hushsweep.dashboards.figures.bounds import bounds_figure as bounds_figure
+    from hushsweep.dashboards.figures.bounds import read_series as read_series
+    from hushsweep.dashboards.figures.modes import histogram_figure as histogram_figure
+    from hushsweep.dashboards.figures.modes import map_figure as map_figure
+    from hushsweep.dashboards.figures.modes import read_maps as read_maps
+    from hushsweep.dashboards.figures.pictures import pictures_figure as pictures_figure
+    from hushsweep.dashboards.figures.pictures import read_pictures as read_pictures
+    from hushsweep.dashboards.figures.style import save_figure as save_figure
+    from hushsweep.dashboards.figures.tradeoff import draw_tradeoff as draw_tradeoff
+    from hushsweep.dashboards.figures.tradeoff import tradeoff_figure as tradeoff_figure
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "bounds": ["bounds_figure", "read_series"],
+        "modes": ["histogram_figure", "map_figure", "read_maps"],
+        "pictures": ["pictures_figure", "read_pictures"],
+        "style": ["save_figure"],
+        "tradeoff": ["draw_tradeoff", "tradeoff_figure"],
+    },
+)

@@ -1,0 +1,147 @@
+"""What the bounds look like: the image, the image plus the bound, the image that the features cannot tell from it."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hushsweep.dashboards.curves import Curve
+from hushsweep.dashboards.figures.bounds import Series
+from hushsweep.dashboards.figures.style import GRID, INK, MUTED, TOP, write_heading
+from hushsweep.dashboards.queries.connection import ask
+
+_ROWS = """
+SELECT DISTINCT curve_id, level, data_fingerprint, image_index, kind, bound, channels, height, width, pixels
+FROM pictures
+JOIN (SELECT DISTINCT curve_id, point_id, level, data_fingerprint FROM measurements WHERE sweep = $sweep)
+USING (point_id)
+ORDER BY image_index, kind, bound, level NULLS FIRST
+"""
+_TILE, _GAP, _LABEL = 1.35, 0.12, 1.55
+_IMAGES, _LEVELS = 3, 6
+"""At most so many images and, evenly chosen, levels."""
+_KINDS = {"bound": "plus or minus\nthe bound", "moved": "moved as far as the\nnoise hides"}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Picture:
+    """One stored picture; `pixels` is ``(channels, height, width)`` in grey levels 0..255."""
+
+    curve_id: str
+    level: float | None
+    data_fingerprint: str | None
+    image_index: int
+    kind: str
+    bound: str | None
+    pixels: NDArray[np.uint8]
+
+
+def read_pictures(results: Path | str, sweep: str) -> list[Picture]:
+    """Read all pictures of the points of `sweep`; one whose bytes do not fit its shape is left out.
+
+    Raises:
+        StoreError: there are no results, or a file is damaged.
+    """
+    found = []
+    for row in ask(results, _ROWS, sweep=sweep).to_pylist():
+        shape = tuple(row.pop(name) for name in ("channels", "height", "width"))
+        pixels = np.frombuffer(row.pop("pixels"), np.uint8)
+        if pixels.size == np.prod(shape) and shape[0] in (1, 3):
+            found.append(Picture(**row, pixels=pixels.reshape(shape)))
+    return found
+
+
+def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[Series]) -> Figure | None:
+    """Draw up to three images: the original, and by noise level one row per bound; None when there is none.
+
+    A bound is drawn with its strongest search.
+    """
+    labels = {one.picture: one.label for one in series if one.is_strongest}
+    weaker = {one.picture for one in series} - labels.keys()
+    own = [
+        one
+        for one in pictures
+        if one.curve_id == curve.curve_id and one.kind != "original" and one.bound not in weaker
+    ]
+    if not own:
+        return None
+    images = sorted({one.image_index for one in own})[:_IMAGES]
+    levels = _spread(sorted({one.level for one in own if one.level is not None}))
+    order = list(labels)
+    kinds = sorted({(one.kind, one.bound or "") for one in own})
+    kinds.sort(key=lambda kind: (kind[0], order.index(kind[1]) if kind[1] in labels else len(order)))
+    lines = len(kinds) * (_TILE + _GAP) + 0.15
+    size = (max(_LABEL + (1 + len(levels)) * (_TILE + _GAP) + 0.2, 7.0), TOP + 0.25 + len(images) * lines)
+    figure = Figure(figsize=size)
+    found = {(one.image_index, one.kind, one.bound or "", one.level): one.pixels for one in own}
+    for number, image_index in enumerate(images):
+        for line, (kind, bound) in enumerate(kinds):
+            top = TOP + 0.25 + number * lines + line * (_TILE + _GAP)
+            is_first = number == line == 0
+            if line == 0:
+                _show(figure, 0, top, _original(pictures, own, image_index), "original" if is_first else None)
+            name = textwrap.fill(labels.get(bound, bound), 19)
+            _label(figure, top, f"{name}\n{_KINDS.get(kind, kind)}")
+            for column, level in enumerate(levels, start=1):
+                shown = found.get((image_index, kind, bound, level))
+                _show(figure, column, top, shown, f"{level:g}" if is_first else None)
+    name = str(curve.fields.get("level_name") or "level").replace("_", " ")
+    write_heading(
+        figure,
+        curve.name,
+        f"columns: {name} · bound: image plus the bound with random signs · moved: the farthest image found "
+        "whose features the noise hides",
+        left=0.2,
+    )
+    return figure
+
+
+def _spread(levels: list[float]) -> list[float]:
+    count = min(len(levels), _LEVELS)
+    return [levels[int(index)] for index in np.linspace(0, len(levels) - 1, count).round()]
+
+
+def _original(
+    pictures: Sequence[Picture], own: Sequence[Picture], image_index: int
+) -> NDArray[np.uint8] | None:
+    """The original of that image: points that saw the same data share one."""
+    like = next(one for one in own if one.image_index == image_index)
+    key = (like.data_fingerprint, like.image_index, like.pixels.shape)
+    same = (p for p in pictures if (p.data_fingerprint, p.image_index, p.pixels.shape) == key)
+    return next((one.pixels for one in same if one.kind == "original"), None)
+
+
+def _show(
+    figure: Figure, column: int, top: float, pixels: NDArray[np.uint8] | None, title: str | None
+) -> None:
+    axis = _tile(figure, _LABEL + column * (_TILE + _GAP), top)
+    if title is not None:
+        axis.set_title(title, fontsize=9.5, color=INK, pad=5)
+    if pixels is None:
+        axis.text(
+            0.5, 0.5, "none", ha="center", va="center", fontsize=8, color=MUTED, transform=axis.transAxes
+        )
+        return
+    shown = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+    axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _label(figure: Figure, top: float, text: str) -> None:
+    width, height = figure.get_size_inches()
+    y = 1 - (top + _TILE / 2) / height
+    figure.text(0.2 / width, y, text, va="center", fontsize=9, color=INK, parse_math=False)
+
+
+def _tile(figure: Figure, left: float, top: float) -> Axes:
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((left / width, 1 - (top + _TILE) / height, _TILE / width, _TILE / height))
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_facecolor("white")
+    axis.spines[:].set_color(GRID)
+    return axis
