@@ -128,7 +128,7 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT.")],
     results: Results = RESULTS,
     output_format: Annotated[
-        str, typer.Option("--format", help="table, csv, json or parquet.", metavar="FORMAT")
+        str, typer.Option("--format", help="table, markdown, csv, json or parquet.", metavar="FORMAT")
     ] = "table",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file.", metavar="FILE")
@@ -136,12 +136,29 @@ def query(
 ) -> None:
     """Ask the results in SQL (DuckDB, read-only).
 
-    Views: tradeoff, measurements, per_image_accuracy, per_image_hcr, modes, shifts, sweeps.
+    Views: tradeoff, bounds, measurements, per_image_accuracy, per_image_bounds, per_image_hcr, modes, pictures,
+    shifts, sweeps.
     """
     with _sentences():
         from hushsweep.dashboards import run_query, write_result
 
         write_result(run_query(results, sql), output_format, output)
+
+
+@app.command(epilog="Example: hushsweep report quickstart -o report")
+def report(
+    sweep: Annotated[str, typer.Argument(help="Name of a sweep.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for report.md and its pictures.", metavar="DIR")
+    ],
+    results: Results = RESULTS,
+) -> None:
+    """Write what a sweep found as a folder to hand on: accuracy, every bound and whom it holds for, pictures."""
+    with _sentences():
+        from hushsweep.dashboards import write_report
+
+        written = write_report(results, sweep, output)
+        typer.echo(f"{written.page} and {len(written.figures)} pictures beside it")
 
 
 @app.command(epilog="Example: hushsweep schema > sweep.schema.json")
@@ -244,14 +261,18 @@ def _print_plan(planned: "Plan", console: Console) -> None:
         counts = {
             "image passes": estimate.image_passes,
             "head passes": estimate.head_passes,
+            "Jacobian rows": estimate.jacobian_rows,
             "solves": estimate.solves,
             "training": estimate.trainings,
         }
         console.print("    " + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count))
+        for route in trial.routes:
+            console.print(f"    {route}", soft_wrap=True)
     if planned.trials:
         console.print(
             "image pass: an image up to the cut; head pass: from the cut on, per level and draw (a linear head shares "
-            "them); solve: a least-squares problem of the HCR search.",
+            "them); Jacobian row: a derivative pass up to the cut; solve: a least-squares problem of a search for "
+            "shifts.",
             style="dim",
         )
 
@@ -272,6 +293,7 @@ def _plan_json(planned: "Plan") -> dict[str, Any]:
                 "images": trial.setting.info.size,
                 "points": [point.point_id for point in trial.points],
                 "estimate": vars(trial.estimate),
+                "routes": trial.routes,
             }
             for trial in planned.trials
         ],

@@ -45,8 +45,25 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+class _SetOrSets:
+    """Publish a field whose value is a set of names: one name, a list of them, or a list of such lists."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        one = handler(core)["items"]
+        several = {"type": "array", "items": one["items"], "minItems": 1, "uniqueItems": True}
+        many = {"type": "array", "items": several, "minItems": 1, "uniqueItems": True}
+        return {"anyOf": [one["items"], several, many]}
+
+
+def _as_sets(value: Any) -> Any:
+    sets = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+    return [tuple(_distinct(_as_list(one))) for one in sets]
+
+
 Listable = Annotated[list[T], BeforeValidator(_as_list), AfterValidator(_distinct), _ScalarOrList()]
 """One value or a non-empty list of different values; read as a list. Lists multiply."""
+Sets = Annotated[list[T], BeforeValidator(_as_sets), AfterValidator(_distinct), _SetOrSets()]
+"""Of a field whose value is itself a list of names: such a list is one value, and lists of lists multiply."""
 
 
 class SpecModel(BaseModel):
@@ -56,7 +73,7 @@ class SpecModel(BaseModel):
 
 
 def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecModel]:
-    """Derive the sweep-file model of a plug-in from its dataclass: every field may be a list.
+    """Derive the sweep-file model of a plug-in from its dataclass: every field may be a list, a tuple one of lists.
 
     Limits come from the dataclass field's metadata: ``ge``, ``gt``, ``le``, ``lt``.
     """
@@ -66,7 +83,7 @@ def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecMode
         limits = {key: value for key, value in field.metadata.items() if key in ("ge", "gt", "le", "lt")}
         inner = _without_none(hints[field.name])
         scalar: Any = Annotated[inner, Field(**limits)] if limits else inner
-        many: Any = Listable[scalar]
+        many: Any = Sets[scalar] if typing.get_origin(inner) is tuple else Listable[scalar]
         required = field.default is dataclasses.MISSING
         fields[field.name] = (many, ...) if required else (many | None, None)
     return create_model(f"{cls.__name__}Spec", __base__=SpecModel, __doc__=cls.__doc__, **{**fields, **extra})

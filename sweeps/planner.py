@@ -4,29 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hushsweep.sweeps.costs import Estimate, estimate, jacobian_route
 from hushsweep.sweeps.resolve import Point, Setting
 from hushsweep.workers.trial import MeasureConfig, PointConfig, Trial
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a trial will roughly cost, in counts that a user knows the price of."""
-
-    image_passes: int
-    """Images through the network up to the cut; the features of a cut serve all levels, seeds and draws."""
-    head_passes: int
-    """Images through the rest of the network: levels times draws, less what a linear head shares."""
-    solves: int
-    """Least-squares solves of the HCR search: images times restarts times rounds."""
-    trainings: int
-
-    def __add__(self, other: "Estimate") -> "Estimate":
-        return Estimate(
-            self.image_passes + other.image_passes,
-            self.head_passes + other.head_passes,
-            self.solves + other.solves,
-            self.trainings + other.trainings,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +16,13 @@ class PlannedTrial:
     setting: Setting
     points: tuple[PointConfig, ...]
     estimate: Estimate
+
+    @property
+    def routes(self) -> list[str]:
+        """Which way expensive measures will take, a sentence each."""
+        measures = {m.measure_id: m for point in self.points for m in point.measures if m.name == "bounds"}
+        found = [jacobian_route(measure.options, self.setting) for measure in measures.values()]
+        return [route for route in found if route is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +38,7 @@ class Plan:
     """Those that the store holds."""
     shards: int = 1
     salt: str = ""
-    estimate: Estimate = field(default=Estimate(0, 0, 0, 0))
+    estimate: Estimate = field(default=Estimate())
 
     @property
     def missing(self) -> int:
@@ -141,7 +128,7 @@ def make_plan(
             for point in members
         )
         setting = members[0].setting
-        trials.append(PlannedTrial(setting=setting, points=configs, estimate=_estimate(setting, configs)))
+        trials.append(PlannedTrial(setting=setting, points=configs, estimate=estimate(setting, configs)))
     wanted = sum(len(point.measures) for point in points)
     return Plan(
         sweep=sweep,
@@ -151,7 +138,7 @@ def make_plan(
         existing=wanted - sum(map(len, missing.values())),
         shards=shards,
         salt=salt if recompute else "",
-        estimate=sum((trial.estimate for trial in trials), Estimate(0, 0, 0, 0)),
+        estimate=sum((trial.estimate for trial in trials), Estimate()),
     )
 
 
@@ -159,21 +146,3 @@ def _group(setting: Setting) -> str:
     return repr(
         (setting.dataset, setting.input_size, setting.model, setting.cut, setting.precision, setting.device)
     )
-
-
-def _estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
-    size = setting.info.size
-    image_passes, head_passes, solves = size, size, 0
-    searches = set[tuple[str, int]]()
-    for point in points:
-        for measure in point.measures:
-            options = measure.options
-            if measure.name == "accuracy":
-                head_passes += size * options["draws"]
-                if any(stage.at == "input" for stage in point.stages):
-                    image_passes += size * options["draws"]
-            elif measure.name == "hcr" and (measure.measure_id, point.seed) not in searches:
-                searches.add((measure.measure_id, point.seed))
-                images = min(size, options["images"] or size)
-                solves += images * options["restarts"] * options["rounds"]
-    return Estimate(image_passes, head_passes, solves, int(setting.model.weights == "train"))

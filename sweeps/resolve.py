@@ -29,6 +29,7 @@ from hushsweep.sweeps.source import Source
 from hushsweep.sweeps.spec import SweepSpec
 from hushsweep.workers.devices import resolve_device
 from hushsweep.workers.errors import PlugInError
+from hushsweep.workers.measures.sizes import JacobianSize, jacobian_size
 from hushsweep.workers.models import (
     CheckedModel,
     InputTransform,
@@ -55,6 +56,8 @@ class Setting:
     precision: str
     device: str
     identity: dict[str, Any]
+    jacobian: JacobianSize | None
+    """Of one image, if a measure needs to know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +171,11 @@ def _settings(grid: Grid, device: str, problems: list[Problem], *, fetch: bool) 
             except PlugInError as error:
                 problems.append(Problem(("cut", position), str(error)))
                 continue
+            size = None
+            if any(measure.name == "bounds" for measure in grid.measures):
+                size = jacobian_size(model, cut, info=info, transform=transform)
             yield from _with_precisions(
-                grid, dataset, info, input_size, model, checked, transform, cut, device, weights
+                grid, dataset, info, input_size, model, checked, transform, cut, device, weights, size
             )
 
 
@@ -184,6 +190,7 @@ def _with_precisions(
     cut: str,
     device: str,
     weights: str,
+    size: JacobianSize | None,
 ) -> Iterator[Setting]:
     for precision in grid.precisions:
         yield Setting(
@@ -206,6 +213,7 @@ def _with_precisions(
                 precision=precision,
                 device=device,
             ),
+            jacobian=size,
         )
 
 

@@ -11,7 +11,8 @@ VIEWS = {
     "measurements": ("point_id", "measure_id", "statistic"),
     "per_image_accuracy": ("point_id", "measure_id", "image_index"),
     "per_image_hcr": ("point_id", "measure_id", "image_index"),
-    "modes": ("point_id", "measure_id", "channel", "row", "column"),
+    "per_image_bounds": ("point_id", "measure_id", "image_index", "bound", "search"),
+    "modes": ("point_id", "measure_id", "bound", "search", "channel", "row", "column"),
 }
 DIAGNOSTICS = ("lsqr_iterations", "lsqr_residual")
 """Say how a search stopped; the last step of a converged one is rounding."""

@@ -18,7 +18,7 @@ import torch
 from hushsweep.datasets.images import DatasetConfig, DatasetInfo, ImageSet, describe_dataset, load_images
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.workers.commit import Outcome, commit, commit_failures, write_shard
-from hushsweep.workers.devices import device_name, resolve_device, threads
+from hushsweep.workers.devices import device_name, peak_memory, resolve_device, threads
 from hushsweep.workers.features import Activations, shard_range
 from hushsweep.workers.fitting import LevelSearch, fit_point
 from hushsweep.workers.measures.base import FittedPoint, Subject
@@ -109,6 +109,7 @@ def _measure(
                 "weights_digest": run.weights_digest,
                 "computed_at": datetime.now(UTC),
                 "seconds": time.perf_counter() - started if computed else None,
+                "peak_memory": peak_memory(run.device) if computed else None,
             },
         )
         complete, failures = commit(store, trial, config, work_id, measure, outcome)

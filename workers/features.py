@@ -5,7 +5,7 @@ the work meets the same files. A trial that needs the RMS of all images fills it
 those that nobody is working on; a lock per block keeps two workers from doing the same one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,9 +92,9 @@ class Activations:
                 stored = self._read(block, part) if self._keeps else None
                 yield ActivationBatch(part, self.compute(part)[0] if stored is None else stored)
 
-    def inputs(self, positions: range) -> Tensor:
+    def inputs(self, positions: Sequence[int]) -> Tensor:
         """Return the normalised network inputs of ``positions``, ``(n, channels, height, width)`` float32."""
-        pixels = torch.from_numpy(np.array(self.images.images[positions.start : positions.stop]))
+        pixels = torch.from_numpy(np.array(self.images.images[np.asarray(positions, dtype=np.int64)]))
         return self.model.normalise(pixels.to(self.device))
 
     def cut(self, inputs: Tensor) -> Tensor:

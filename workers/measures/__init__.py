@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hushsweep.workers.measures.base import MeasureRows as MeasureRows
     from hushsweep.workers.measures.base import Statistic as Statistic
     from hushsweep.workers.measures.base import Subject as Subject
+    from hushsweep.workers.measures.bounds import Bounds as Bounds
     from hushsweep.workers.measures.hcr import Hcr as Hcr
     from hushsweep.workers.measures.registry import MEASURES as MEASURES
     from hushsweep.workers.measures.registry import find_measure as find_measure
@@ -19,6 +20,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "accuracy": ["Accuracy"],
         "base": ["Measure", "MeasureRows", "Statistic", "Subject"],
+        "bounds": ["Bounds"],
         "hcr": ["Hcr"],
         "registry": ["MEASURES", "find_measure"],
     },

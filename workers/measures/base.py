@@ -1,7 +1,8 @@
 """What a measure is, and what it is given of a trial."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -72,24 +73,45 @@ class Subject:
         return self.model.double()
 
 
+def check_limits(options: Any) -> None:
+    """Hold a dataclass to the limits ``ge`` and ``gt`` in its fields' metadata; null may stand where it is default.
+
+    Raises:
+        ValueError: naming the field, the limit and what was found.
+    """
+    for declared in fields(options):
+        value, limits = getattr(options, declared.name), declared.metadata
+        if limits and value is None and declared.default is None:
+            continue
+        if "ge" in limits and not value >= limits["ge"]:
+            raise ValueError(f"{declared.name}: expected a number >= {limits['ge']}, got {value}")
+        if "gt" in limits and not (math.isfinite(value) and value > limits["gt"]):
+            raise ValueError(f"{declared.name}: expected a finite number > {limits['gt']}, got {value}")
+
+
 class Statistic(NamedTuple):
     """One number of a point, with the spread of its mean over images."""
 
     name: str
-    value: float
+    value: float | None
+    """None where there is none, with the reason."""
     unit: str
     n: int
     stderr: float | None = None
     reason: str | None = None
+    holds_for: str | None = None
+    """Of a bound: which attackers it holds for, and what it is an average over."""
 
 
 @dataclass(frozen=True)
 class MeasureRows:
     """What a measure found on the images of one shard."""
 
-    per_image: Sequence[pa.Table]
+    per_image: Iterable[pa.Table]
+    """In parts, one held in memory at a time; a part per point is read back fastest."""
     modes: pa.Table | None = None
     shifts: pa.Table | None = None
+    pictures: pa.Table | None = None
 
 
 @runtime_checkable

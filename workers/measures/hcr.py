@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from hushsweep.workers.bounds import bound_modes
-from hushsweep.workers.bounds.search import SEARCHES, ShiftSearch
+from hushsweep.workers.bounds.search import ShiftSearch
 from hushsweep.workers.measures.accuracy import mean_statistic
-from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject
+from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject, check_limits
 from hushsweep.workers.measures.shift_finder import ShiftFinder
 
 _UNBOUNDED = "no finite bound: in float64 the features do not change along a shift of this size"
@@ -45,14 +45,12 @@ _PER_IMAGE = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Hcr:
-    """Bounds from the shifts of a search; the defaults are those of arXiv:2404.02866 for MNIST."""
+    """Bounds from the shifts that Algorithm 1 of arXiv:2404.02866 finds; the defaults are its for MNIST."""
 
     VERSION: ClassVar[int] = 1
 
     images: int | None = field(default=None, metadata={"ge": 1})
     """Only the first so many decodable images; null is all."""
-    search: str = "paper"
-    """How shifts are found: paper, its Algorithm 1."""
     restarts: int = field(default=25, metadata={"ge": 1})
     """Searches per image; the bound of a mode is the largest over them."""
     rounds: int = field(default=10, metadata={"ge": 1})
@@ -70,18 +68,9 @@ class Hcr:
     """Side of the block of low-frequency modes that is reported on its own."""
 
     def __post_init__(self) -> None:
-        for name, declared in self.__dataclass_fields__.items():
-            value, limits = getattr(self, name), declared.metadata
-            if limits and value is None and declared.default is None:
-                continue
-            if "ge" in limits and not value >= limits["ge"]:
-                raise ValueError(f"{name}: expected a number >= {limits['ge']}, got {value}")
-            if "gt" in limits and not (math.isfinite(value) and value > limits["gt"]):
-                raise ValueError(f"{name}: expected a finite number > {limits['gt']}, got {value}")
+        check_limits(self)
         if self.precision not in ("float64", "float32"):
             raise ValueError(f"precision: expected float64 or float32, got {self.precision!r}")
-        if self.search not in SEARCHES:
-            raise ValueError(f"search: unknown search {self.search!r}; known: {', '.join(sorted(SEARCHES))}")
 
     def inapplicable(self, point: FittedPoint) -> str | None:
         """Only noise of a known density at the cut has a chi-square divergence."""

@@ -3,10 +3,11 @@
 from typing import Any
 
 from hushsweep.workers.measures.accuracy import Accuracy
+from hushsweep.workers.measures.bounds import Bounds
 from hushsweep.workers.measures.hcr import Hcr
 from hushsweep.workers.plugins import find_plugin
 
-MEASURES: dict[str, type[Any]] = {"accuracy": Accuracy, "hcr": Hcr}
+MEASURES: dict[str, type[Any]] = {"accuracy": Accuracy, "bounds": Bounds, "hcr": Hcr}
 
 
 def find_measure(name: str) -> type[Any]:

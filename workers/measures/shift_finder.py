@@ -1,4 +1,4 @@
-"""Shifts of images by the search that a measure asks for, found once and kept."""
+"""Shifts of images by the search of arXiv:2404.02866, found once and kept."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hushsweep.datasets.results.files import write_atomically
-from hushsweep.workers.bounds.search import SEARCHES, ShiftSearch, items_that_fit
+from hushsweep.workers.bounds.search import ShiftSearch, items_that_fit, search_shifts
 from hushsweep.workers.measures.base import Subject
 from hushsweep.workers.noise import unit_noise
 from hushsweep.workers.trial import content_id
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MEMORY = 2**31
 """Bytes that a search may take in main memory; on a GPU a quarter of its memory."""
-_SEARCH_OPTIONS = ("search", "restarts", "rounds", "step", "lsqr_tolerance", "max_iterations", "precision")
+_SEARCH_OPTIONS = ("restarts", "rounds", "step", "lsqr_tolerance", "max_iterations", "precision")
 """What the shifts depend on; the other options only choose images and modes."""
 
 
@@ -68,7 +68,7 @@ class ShiftFinder:
             )
             for restart in range(options.restarts)
         ]
-        return SEARCHES[options.search](
+        return search_shifts(
             self._model,
             subject.double_model,
             x.to(self._dtype),

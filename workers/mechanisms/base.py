@@ -68,6 +68,11 @@ class AdditiveNoise:
         """Return ``activations`` plus noise of standard deviation ``noise_std``, in activation units."""
         return activations + self.noise_std * noise(self.law).to(activations.dtype)
 
+    @property
+    def fisher_std(self) -> float:
+        """Standard deviation of the Gaussian noise with the same Fisher information: b of Laplace noise of scale b."""
+        return self.noise_std if self.law == "gaussian" else self.noise_std / math.sqrt(2)
+
     def chi_square(self, feature_shift: Tensor) -> Tensor:
         """Chi-square divergence of the noised activations shifted by ``feature_shift``.
 

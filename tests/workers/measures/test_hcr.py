@@ -77,7 +77,6 @@ def test_it_keeps_its_contract() -> None:
         ({"max_iterations": 0}, "max_iterations: expected a number >= 1, got 0"),
         ({"low_frequency": 0}, "low_frequency: expected a number >= 1, got 0"),
         ({"precision": "bfloat16"}, "precision: expected float64 or float32, got 'bfloat16'"),
-        ({"search": "papre"}, "search: unknown search 'papre'; known: paper"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:

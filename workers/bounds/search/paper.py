@@ -13,6 +13,8 @@ from torch import Tensor
 
 from hushsweep.workers.bounds.search.linearise import Linearisation, linearisation_bytes
 from hushsweep.workers.bounds.search.lsqr import BASIS_SIZE, lsqr
+from hushsweep.workers.bounds.search.probe import Probe, Shifts
+from hushsweep.workers.bounds.search.scale import replace_zeros
 from hushsweep.workers.bounds.shifts import FeatureMap
 
 MINIBATCH_NORM = 5.0
@@ -46,6 +48,7 @@ def search_shifts(
     lsqr_tolerance: float,
     max_iterations: int | None = None,
     max_items: int = _MAX_ITEMS,
+    clean: Tensor | None = None,
 ) -> ShiftSearch:
     """Search shifts of the input that move the features little, for every image and restart.
 
@@ -61,16 +64,23 @@ def search_shifts(
         lsqr_tolerance: tolerance of the published solve, in units of the length of its target.
         max_iterations: LSQR iterations per solve; None: twice the number of inputs, as published.
         max_items: (image, restart) items advanced together.
+        clean: features of ``x`` from ``exact``, ``(n, features)``, if at hand.
 
     Returns:
         One shift per image and restart, independent of the batch and of other images beyond rounding.
     """
     n, restarts = starts.shape[:2]
+    if clean is None:
+        with torch.no_grad():
+            clean = torch.cat(
+                [exact.features(part).flatten(1) for part in torch.split(x.double(), max_items)]
+            )
     parts = [
         _search_items(
             model,
             exact,
             x[items // restarts],
+            clean[items // restarts],
             starts.flatten(0, 1)[items].flatten(1).double()
             * (noise_std * step / math.sqrt(starts[0, 0].numel())),
             rounds=rounds,
@@ -85,6 +95,29 @@ def search_shifts(
         iterations.reshape(n, restarts),
         residual.reshape(n, restarts),
     )
+
+
+def algorithm_one(probe: Probe) -> Shifts:
+    """Search shifts as published; one per restart.
+
+    Options: ``restarts`` (25, at most the probe's count), ``rounds`` (10), ``lsqr_tolerance`` (0.02) and
+    ``max_iterations`` (None), as in `search_shifts`.
+    """
+    options = probe.options
+    found = search_shifts(
+        probe.model,
+        probe.exact,
+        probe.x.to(probe.dtype),
+        probe.noise("hcr-start", min(probe.count, options.get("restarts", 25))),
+        noise_std=probe.reference_std,
+        rounds=options.get("rounds", 10),
+        step=probe.step,
+        lsqr_tolerance=options.get("lsqr_tolerance", 0.02),
+        max_iterations=options.get("max_iterations"),
+        max_items=probe.max_items,
+        clean=probe.clean,
+    )
+    return Shifts(replace_zeros(probe, found.input_shift.double()), found.iterations, found.residual)
 
 
 def items_that_fit(model: FeatureMap, x: Tensor, memory: int) -> int:
@@ -103,6 +136,7 @@ def _search_items(
     model: FeatureMap,
     exact: FeatureMap,
     x: Tensor,
+    clean: Tensor,
     target: Tensor,
     *,
     rounds: int,
@@ -110,8 +144,6 @@ def _search_items(
     max_iterations: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     dtype, x = x.dtype, x.double()
-    with torch.no_grad():
-        clean = exact.features(x).flatten(1)
     length = target.norm(dim=1)
     shift, iterations = torch.zeros_like(x), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     residual = torch.ones_like(length)
