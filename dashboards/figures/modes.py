@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ FROM modes WHERE point_id = $point AND coalesce(std_bound, std_estimate, non_ide
 _LOW = 8
 _TILE, _TILE_GAP, _BAR, _COLUMNS = 2.35, 0.6, 0.14, 4
 """Inches; and maps beside each other."""
+_LINES = ("-", (0, (1, 1)), (0, (5, 2)), (0, (5, 2, 1, 2)))
 _SPAN = 1e4
 """Largest to smallest bound that the colours tell apart."""
 
@@ -136,18 +137,24 @@ def histogram_figure(maps: Sequence[ModeMap], curve: Curve) -> Figure | None:
     positive = np.concatenate([one.std[one.std > 0] for one in maps])
     low, high = positive.min() / 1.1, positive.max() * 1.1
     bins = np.geomspace(low, high, int(np.clip(np.sqrt(maps[0].std.size), 16, 60)) + 1).tolist()
+    counts = {one.images for one in maps}
     for axis, side in zip(axes, (None, _LOW), strict=True):
+        drawn = Counter[str]()
         for one in maps:
             values = one.std[:, :side, :side].ravel()
             values = values[np.isfinite(values)]
             style = {key: value for key, value in one.series.style.items() if key in ("color", "linestyle")}
+            if drawn[style["color"]]:  # a second search of the same bound
+                style["linestyle"] = _LINES[drawn[style["color"]] % len(_LINES)]
+            drawn[style["color"]] += 1
+            label = one.series.label + (f", {one.images} images" if len(counts) > 1 else "")
             axis.hist(
                 values[values > 0],
                 bins,
                 weights=np.full((values > 0).sum(), 1 / max(1, values.size)),
                 histtype="step",
                 linewidth=1.7,
-                label=one.series.label if side is None else "_nolegend_",
+                label=label if side is None else "_nolegend_",
                 **style,
             )
         rows, columns = maps[0].std.shape[1:]

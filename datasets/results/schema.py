@@ -220,7 +220,13 @@ _BOUNDS = (
     Column("mse_estimate_stderr", _FLOAT, "normalised pixel^2", "Its standard error."),
     Column("success_bound", _FLOAT, "fraction", "Largest chance of any attacker to pick the right image."),
     Column("active_features", _INT32, "features", "Features that depend on the input at this image."),
-    Column("rank", _INT32, "", "Resolved rank of the Jacobian."),
+    Column(
+        "rank",
+        _INT32,
+        "",
+        "Resolved rank of the Jacobian; of barankin, independent displacements: fewer than shifts, and the true bound "
+        "is infinite somewhere.",
+    ),
     Column(
         "non_identifiable",
         _FLOAT,

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -277,6 +276,8 @@ def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
         with _one_thread(True):
             values, vectors = torch.linalg.eigh(gram)
         return values, vectors
+    import scipy.linalg  # only here, so that a machine with a GPU and torch alone needs none
+
     # the transpose lies as Fortran has it, so that nothing is copied
     found = scipy.linalg.eigh(gram.numpy().T, lower=False, driver="evr", overwrite_a=True, check_finite=False)
     return torch.from_numpy(found[0]), torch.from_numpy(found[1])

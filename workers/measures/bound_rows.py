@@ -175,7 +175,23 @@ def _barankin(level: _Level) -> Iterator[Found]:
         variance = barankin_from_gram(
             moves.modes * kept[..., None], gram, level.noise.noise_std, rounding=level.rounding
         )
-        yield _from_shifts("barankin", search, variance, moves)
+        yield _from_shifts("barankin", search, variance, moves, rank=_independent(gram, level.rounding))
+
+
+def _independent(gram: Tensor, rounding: float) -> Tensor:
+    """How many displacements rounding can tell from combinations of the others, ``(n,)``.
+
+    Fewer than the shifts mean that some combination of shifts moves nothing: the true bound along it is infinite, and
+    the number given is what rounding leaves of it.
+    """
+    length = gram.diagonal(dim1=1, dim2=2).sqrt()
+    unit = (
+        gram
+        / torch.where(length > 0, length, 1.0)[:, :, None]
+        / torch.where(length > 0, length, 1.0)[:, None]
+    )
+    values: Tensor = torch.linalg.eigvalsh(unit)
+    return values.gt(100 * gram.shape[1] * rounding).sum(1)
 
 
 def _hcr(level: _Level) -> Iterator[Found]:
@@ -190,7 +206,9 @@ def _hcr(level: _Level) -> Iterator[Found]:
         yield _from_shifts("hcr", search, variance, moves)
 
 
-def _from_shifts(bound: str, search: str, variance: Tensor, moves: Moves) -> Found:
+def _from_shifts(
+    bound: str, search: str, variance: Tensor, moves: Moves, rank: Tensor | None = None
+) -> Found:
     still = moves.still.sum(1)
     moved = ~moves.still
     missing = "no shift of this search moves the features: no finite bound"
@@ -202,6 +220,7 @@ def _from_shifts(bound: str, search: str, variance: Tensor, moves: Moves) -> Fou
             "shifts": moved.sum(1),
             "still_shifts": still,
             "linear_shifts": (moves.linear & moved).sum(1),
+            "rank": rank,
             **_solves(moves),
         },
         missing=[None if some else missing for some in moved.any(1).tolist()],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hushsweep.workers.measures.bounds import Bounds
 
 GIB = 2**30
+_WORKING = 2 * GIB
 LARGEST_COVARIANCE = 4096
 """Entries of an image up to which the covariance of all pairs is formed: 134 MB."""
 
@@ -125,9 +126,10 @@ class Decomposed:
         basis = _flat_dct(self._x.shape[1:]) if self._options.basis == "dct" else None
         found, mmse = list[Decomposition](), list[Tensor]()
         noise_stds = torch.tensor(self._noise_stds, dtype=torch.float64, device=self._x.device)
-        for matrix in jacobian(
-            self._model, self._x, memory=int(self._options.memory_gb * GIB), active=self.active
-        ):
+        held = int(self.active.features.sum()) * self._inputs * self._x.element_size()
+        # more copies of an image than fit in this gain nothing, and the budget is for the decomposition
+        memory = int(min(self._options.memory_gb * GIB, held + _WORKING))
+        for matrix in jacobian(self._model, self._x, memory=memory, active=self.active):
             if self._wants_mmse:
                 mmse.append(linear_gaussian_mmse(matrix, noise_stds, self._covariance()))
             found.append(

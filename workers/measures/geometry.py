@@ -35,6 +35,8 @@ _LINEAR = 1e-6
 
 _STARTS = {"large_step": "jacobian", "two_point": "nullspace"}
 """Where the searches that depend on the noise begin: shifts that do not."""
+_STARTING = 16
+"""So many of them: every one costs dozens of passes through the network per level, and the first ones gain most."""
 _FULL_PRECISION = ("nullspace",)
 """Shifts that rounding to float32 would spoil: it alone moves the features."""
 
@@ -80,7 +82,7 @@ class Geometry:
             return self.moves[search]
         # not from the level before: a number must not depend on which other levels a sweep has
         start = self.moves.get(_STARTS[search])
-        begin = None if start is None else Shifts(start.input_shift)
+        begin = None if start is None else Shifts(start.input_shift[:, :_STARTING])
         if (search, noise_std) not in self.found:
             shifts = SEARCHES[search].find(self.probe, noise_std, begin)
             self.found[search, noise_std] = self.measure_moves(shifts)

@@ -10,10 +10,10 @@ from hushsweep.workers.bounds.search.jacobian import smallest_directions
 from hushsweep.workers.bounds.search.probe import Probe, Shifts, check_noise_std
 from hushsweep.workers.bounds.search.scale import length, replace_zeros, spread
 
-_GRID = 32
+_GRID = 16
 _SHORTEST = 1e-3
 """Shortest length tried, in units of that at which a linear network would be moved by one noise standard deviation."""
-_GOLDEN_STEPS = 20
+_GOLDEN_STEPS = 14
 _TIE = 1e-9
 """Gain in the logarithm that counts: a linear network gives the same on both sides, and rounding shall not choose."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
