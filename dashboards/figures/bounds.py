@@ -30,6 +30,8 @@ from hushsweep.dashboards.figures.tradeoff import ACCURACY, describe_data, draw_
 from hushsweep.dashboards.promises import ORDER, is_bound, place, promise
 from hushsweep.dashboards.queries.connection import ask
 
+_SPAN = 1e4
+"""Largest to smallest error that is drawn: a search of a few modes has a median next to nothing."""
 _ROWS = "FROM bounds WHERE sweep = $sweep ORDER BY bound, search NULLS FIRST, measure_id, level"
 _ERROR = "Reconstruction error, std  (normalised pixels)"
 _SUCCESS = "Chance of the right guess, at most"
@@ -151,6 +153,8 @@ def bounds_figure(
         level_axis(axis, level_names, [level for points in drawn.values() for level in points])
         if kind == "errors":
             logarithmic(axis, "y")
+            top = max(value for points in drawn.values() for value in points.values())
+            axis.set_ylim(bottom=max(axis.get_ylim()[0], top / _SPAN))
         else:
             axis.set_ylim(0, 1.02)
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -203,7 +207,7 @@ def _draw(axis: Axes, series: Series, points: dict[float, float], label: str) ->
 
 
 def _describe(series: Series, among: Sequence[Series]) -> str:
-    several = len({one.measure_id for one in among if one.bound == series.bound}) > 1
+    several = len({one.measure_id for one in among if one.label == series.label}) > 1
     name = series.label + (f" [{series.measure_id[:8]}]" if several else "")
     if not is_bound(series.holds_for):
         return f"{name}: {series.holds_for or 'no bound'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -340,12 +340,16 @@ class Collector:
         self._rows = list[dict[str, Any]]()
         self._modes = dict[tuple[str, str, str | None], _ModeSums]()
         self._pictures = list[dict[str, Any]]()
-        self._drawn = dict[str, set[int]]()
 
     def add(
-        self, point: FittedPoint, geometry: Geometry, found: Sequence[Found], reported: Sequence[bool]
+        self,
+        point: FittedPoint,
+        geometry: Geometry,
+        found: Sequence[Found],
+        reported: Sequence[bool],
+        drawn: Container[int],
     ) -> None:
-        """Keep one point's bounds of the images that it reports."""
+        """Keep one point's bounds of the images that it reports, and pictures of those at positions ``drawn``."""
         images = self._subject.activations.images
         chosen = [row for row, is_reported in enumerate(reported) if is_reported]
         for bound in found:
@@ -377,9 +381,10 @@ class Collector:
             if complete and bound.variance is not None:
                 key = (point.point_id, bound.bound, bound.search)
                 self._modes.setdefault(key, _ModeSums()).add(bound, complete)
-            self._draw(point, geometry, bound, complete)
-        if found:
-            self._draw_originals(point, geometry, chosen)
+            self._draw(point, geometry, bound, [row for row in complete if geometry.positions[row] in drawn])
+        for row in chosen:
+            if geometry.positions[row] in drawn:
+                self._picture(point, geometry, row, "original", None, geometry.probe.x[row])
 
     def rows(self) -> MeasureRows:
         """Return what was collected as tables."""
@@ -421,8 +426,6 @@ class Collector:
 
     def _draw(self, point: FittedPoint, geometry: Geometry, bound: Found, complete: Sequence[int]) -> None:
         for row in complete:
-            if not self._is_drawn(point, geometry.positions[row]):
-                continue
             x = geometry.probe.x[row]
             if bound.variance is not None and not bound.estimate:
                 index = int(self._subject.activations.images.indices[geometry.positions[row]])
@@ -435,17 +438,6 @@ class Collector:
                 self._picture(point, geometry, row, "bound", bound, x + offset)
             if bound.moved is not None:
                 self._picture(point, geometry, row, "moved", bound, x + bound.moved[row])
-
-    def _draw_originals(self, point: FittedPoint, geometry: Geometry, chosen: Sequence[int]) -> None:
-        for row in chosen:
-            if self._is_drawn(point, geometry.positions[row]):
-                self._picture(point, geometry, row, "original", None, geometry.probe.x[row])
-
-    def _is_drawn(self, point: FittedPoint, position: int) -> bool:
-        drawn = self._drawn.setdefault(point.point_id, set())
-        if len(drawn) < self._options.pictures:
-            drawn.add(position)
-        return position in drawn
 
     def _picture(
         self, point: FittedPoint, geometry: Geometry, row: int, kind: str, bound: Found | None, x: Tensor

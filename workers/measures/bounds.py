@@ -88,7 +88,7 @@ class Bounds:
     low_frequency: int = field(default=8, metadata={"ge": 1})
     """Side of the block of low-frequency modes that is reported on its own."""
     pictures: int = field(default=0, metadata={"ge": 0})
-    """Keep pictures of so many images of a shard: as they are, plus the bound, and moved."""
+    """Keep pictures of so many of the images, evenly spaced: as they are, plus the bound, and moved."""
 
     def __post_init__(self) -> None:
         for name in ("bounds", "shifts"):
@@ -119,12 +119,19 @@ class Bounds:
         finder = GeometryFinder(self, subject, sorted({_noise_std(point) for point in points}))
         collector = Collector(self, subject)
         total = len(subject.activations.images)
+        drawn = {point.point_id: self._drawn(point, total) for point in points if self.pictures}
         for part in finder.parts(self._chosen(subject.positions, points, total)):
             for seed in sorted({point.seed for point in points}):
                 geometry = finder.find(part, seed)
                 for point in (point for point in points if point.seed == seed):
                     reported = [self._reports(point, position, total) for position in part]
-                    collector.add(point, geometry, bound_rows(self, geometry, point), reported)
+                    collector.add(
+                        point,
+                        geometry,
+                        bound_rows(self, geometry, point),
+                        reported,
+                        drawn.get(point.point_id, frozenset()),
+                    )
             subject.progress(len(part))
         return collector.rows()
 
@@ -140,11 +147,16 @@ class Bounds:
         """Tell whether a point reports an image: ``images`` of them, spread evenly, since folders go class by class."""
         if not point.reports(position):
             return False
-        rank, size = position // point.step, total // point.step
-        if self.images is None or self.images >= size:
-            return True
-        # the first of each of `images` equal parts
-        return rank * self.images // size != (rank - 1) * self.images // size
+        return _starts_a_part(position // point.step, total // point.step, self.images)
+
+    def _drawn(self, point: FittedPoint, total: int) -> frozenset[int]:
+        """Positions of the images whose pictures are kept: evenly spaced among those that the point reports."""
+        reported = [position for position in range(total) if self._reports(point, position, total)]
+        return frozenset(
+            position
+            for rank, position in enumerate(reported)
+            if _starts_a_part(rank, len(reported), self.pictures)
+        )
 
     def summarise(self, per_image: pa.Table) -> Sequence[Statistic]:
         """Means and medians over images of every bound."""
@@ -162,6 +174,11 @@ class Bounds:
             )
             statistics += _summary(rows.filter(pc.and_(chosen, same)), kind["bound"], kind["search"])
         return statistics
+
+
+def _starts_a_part(rank: int, size: int, parts: int | None) -> bool:
+    """Tell whether an item of ``size`` is the first of one of ``parts`` nearly equal parts; None takes all."""
+    return parts is None or parts >= size or rank * parts // size != (rank - 1) * parts // size
 
 
 def _noise_std(point: FittedPoint) -> float:
