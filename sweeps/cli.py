@@ -262,6 +262,7 @@ def _print_plan(planned: "Plan", console: Console) -> None:
             "image passes": estimate.image_passes,
             "head passes": estimate.head_passes,
             "Jacobian rows": estimate.jacobian_rows,
+            "search passes": estimate.search_passes,
             "solves": estimate.solves,
             "training": estimate.trainings,
         }
@@ -271,8 +272,8 @@ def _print_plan(planned: "Plan", console: Console) -> None:
     if planned.trials:
         console.print(
             "image pass: an image up to the cut; head pass: from the cut on, per level and draw (a linear head shares "
-            "them); Jacobian row: a derivative pass up to the cut; solve: a least-squares problem of a search for "
-            "shifts.",
+            "them); Jacobian row: a derivative pass up to the cut; search pass: a shifted image up to the cut, per "
+            "level; solve: a least-squares problem of a search for shifts.",
             style="dim",
         )
 

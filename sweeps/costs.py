@@ -5,7 +5,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from hushsweep.sweeps.resolve import Setting
+from hushsweep.workers.bounds.search import SEARCHES
 from hushsweep.workers.trial import PointConfig
+
+_PASSES = {"large_step": 2 * 16 * 35, "two_point": 2 * 4 * 200}
+"""Per image and noise level of the searches that no other level can use again: there and back, starts, steps."""
+_INVERSE_ITERATION = 2 * 4
+"""Solves of a round: both ways for every start."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,8 @@ class Estimate:
     """Images through the rest of the network: levels times draws, less what a linear head shares."""
     jacobian_rows: int = 0
     """Rows of exact Jacobians: derivative passes up to the cut, each about the price of an image pass."""
+    search_passes: int = 0
+    """Shifted images up to the cut, or back: what large_step and two_point take at every noise level."""
     solves: int = 0
     """Least-squares solves of searches for shifts: images times restarts times rounds."""
     trainings: int = 0
@@ -39,33 +47,50 @@ def estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
                 passes = size * options["draws"]
                 total += Estimate(head_passes=passes, image_passes=passes if at_input else 0)
                 continue
-            # searches are shared by all levels of a seed, Jacobians by all seeds
+            # most searches are shared by all levels of a seed, Jacobians by all seeds
             if (measure.measure_id, point.seed) not in shared:
                 total += _solves(measure.name, options, setting)
-            if measure.name == "bounds" and not any(key == measure.measure_id for key, _ in shared):
-                total += _jacobians(options, setting)
+            if measure.name == "bounds":
+                total += _search_passes(options, setting)
+                if not any(key == measure.measure_id for key, _ in shared):
+                    total += _jacobians(options, setting)
             shared.add((measure.measure_id, point.seed))
     return total
 
 
 def jacobian_route(options: dict[str, Any], setting: Setting) -> str | None:
-    """Say whether the measure bounds will decompose the exact Jacobian, and how large that is."""
-    size = setting.jacobian
-    if size is None or not _wants_jacobian(options):
+    """Say whether the measure bounds will decompose the exact Jacobian, how large that is, and what is lost without."""
+    size, needing = setting.jacobian, _needing_jacobian(options)
+    if size is None or not needing:
         return None
     memory = size.memory_gb(options["precision"])
     shape = f"about {size.rows:,} x {size.inputs:,} per image, {memory:.2g} GiB"
-    if memory <= options["memory_gb"]:
+    if _is_exact(options, setting):
         return f"bounds: exact Jacobian, {shape}"
-    return (
-        f"bounds: the Jacobian is too large ({shape}; memory_gb: {options['memory_gb']:g}), so cramer_rao is "
-        f"estimated from {options['restarts']} solves per image, with hcr and barankin of the same shifts"
-    )
+    outcome = []
+    if "cramer_rao" in needing:
+        same_shifts = [name for name in ("hcr", "barankin") if name in options["bounds"]]
+        beside = f", with {' and '.join(same_shifts)} of the same shifts" if same_shifts else ""
+        outcome.append(f"cramer_rao is estimated from {options['restarts']} solves per image{beside}")
+    lost = [name for name in needing if name != "cramer_rao"]
+    if lost:
+        outcome.append(f"not applicable: {', '.join(lost)}")
+    limit = f"memory_gb: {options['memory_gb']:g}"
+    return f"bounds: the Jacobian is too large ({shape}; {limit}); {'; '.join(outcome)}"
 
 
-def _wants_jacobian(options: dict[str, Any]) -> bool:
-    by_search = {"jacobian", "nullspace", "large_step"} & set(options["shifts"])
-    return bool({"cramer_rao", "dfil", "mmse"} & set(options["bounds"])) or bool(by_search)
+def _searches(options: dict[str, Any]) -> list[str]:
+    """Searches whose shifts a bound rests on."""
+    bounds, shifts = options["bounds"], options["shifts"]
+    wanted = list(shifts) if {"barankin", "hcr"} & set(bounds) else []
+    if "two_point" in bounds:
+        wanted += ["two_point", *({"nullspace"} & set(shifts) - set(wanted))]
+    return wanted
+
+
+def _needing_jacobian(options: dict[str, Any]) -> list[str]:
+    bounds = [name for name in options["bounds"] if name in ("cramer_rao", "dfil", "mmse")]
+    return bounds + [name for name in _searches(options) if SEARCHES[name].needs_jacobian]
 
 
 def _is_exact(options: dict[str, Any], setting: Setting) -> bool:
@@ -82,13 +107,21 @@ def _solves(name: str, options: dict[str, Any], setting: Setting) -> Estimate:
         return Estimate(solves=_images(options, setting) * options["restarts"] * options["rounds"])
     if name != "bounds":
         return Estimate()
-    solves = options["restarts"] * options["rounds"] * ("lsqr" in options["shifts"])
-    estimated = _wants_jacobian(options) and not _is_exact(options, setting)
-    solves += options["restarts"] * (estimated or "pseudo_inverse" in options["shifts"])
+    searches, restarts, rounds = _searches(options), options["restarts"], options["rounds"]
+    estimated = "cramer_rao" in options["bounds"] and not _is_exact(options, setting)
+    solves = restarts * rounds * ("lsqr" in searches)
+    solves += _INVERSE_ITERATION * rounds * ("inverse_iteration" in searches)
+    solves += restarts * (estimated or "pseudo_inverse" in searches)
     return Estimate(solves=_images(options, setting) * solves)
 
 
+def _search_passes(options: dict[str, Any], setting: Setting) -> Estimate:
+    exact = _is_exact(options, setting)
+    possible = [name for name in _searches(options) if exact or not SEARCHES[name].needs_jacobian]
+    return Estimate(search_passes=_images(options, setting) * sum(_PASSES.get(name, 0) for name in possible))
+
+
 def _jacobians(options: dict[str, Any], setting: Setting) -> Estimate:
-    if setting.jacobian is None or not _wants_jacobian(options) or not _is_exact(options, setting):
+    if setting.jacobian is None or not _needing_jacobian(options) or not _is_exact(options, setting):
         return Estimate()
     return Estimate(jacobian_rows=_images(options, setting) * setting.jacobian.rows)

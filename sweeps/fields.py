@@ -15,9 +15,11 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     create_model,
 )
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from hushsweep.sweeps.errors import Problem
 
@@ -55,14 +57,24 @@ class _SetOrSets:
         return {"anyOf": [one["items"], several, many]}
 
 
-def _as_sets(value: Any) -> Any:
-    sets = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
-    return [tuple(_distinct(_as_list(one))) for one in sets]
+def _read_sets(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    several = isinstance(value, list) and value and isinstance(value[0], list)
+    sets = _distinct(value) if several else [_as_list(value)]
+    try:
+        return read([tuple(_distinct(one)) if isinstance(one, list) else one for one in sets])
+    except ValidationError as error:
+        if several:
+            raise
+        details = [
+            InitErrorDetails(type=e["type"], loc=e["loc"][1:], input=e["input"], ctx=e.get("ctx", {}))
+            for e in error.errors()  # the index of the one set stands nowhere in the file
+        ]
+        raise ValidationError.from_exception_data(error.title, details) from None
 
 
 Listable = Annotated[list[T], BeforeValidator(_as_list), AfterValidator(_distinct), _ScalarOrList()]
 """One value or a non-empty list of different values; read as a list. Lists multiply."""
-Sets = Annotated[list[T], BeforeValidator(_as_sets), AfterValidator(_distinct), _SetOrSets()]
+Sets = Annotated[list[T], WrapValidator(_read_sets), _SetOrSets()]
 """Of a field whose value is itself a list of names: such a list is one value, and lists of lists multiply."""
 
 
@@ -116,6 +128,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "finite_number": "a finite number",
     "list_type": "a list",
+    "tuple_type": "a list",
     "dict_type": "keys and values",
     "model_type": "keys and values",
     "model_attributes_type": "keys and values",

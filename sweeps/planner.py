@@ -22,7 +22,7 @@ class PlannedTrial:
         """Which way expensive measures will take, a sentence each."""
         measures = {m.measure_id: m for point in self.points for m in point.measures if m.name == "bounds"}
         found = [jacobian_route(measure.options, self.setting) for measure in measures.values()]
-        return [route for route in found if route is not None]
+        return [route for route in dict.fromkeys(found) if route is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,18 @@ from hushsweep.sweeps.session import Summary
 
 _SHOWN = 24
 """Rows of the results table that a terminal gets; the rest is a query away."""
+_SHOWN_BOUNDS = 12
+_BOUNDS = {
+    "Cramér-\nRao\nstd": ("cramer_rao", "median_std_bound_mean"),
+    "not\nidenti-\nfiable": ("cramer_rao", "mean_non_identifiable"),
+    "(esti-\nmate)\nstd": ("cramer_rao_estimate", "median_std_estimate_mean"),
+    "Bar-\nankin\nstd": ("barankin", "median_std_bound_mean"),
+    "\nHCR\nstd": ("hcr", "median_std_bound_mean"),
+    "1/\ndFIL\nMSE": ("dfil", "median_mse_bound"),
+    "van\nTrees\nMSE": ("van_trees", "median_mse_bound"),
+    "two-\npoint\nMSE": ("two_point", "median_mse_bound"),
+}
+"""Bound and column of the view bounds by heading; what else there is does not fit beside them."""
 
 
 def print_results(summary: Summary, spec: Path, console: Console) -> None:
@@ -36,7 +48,9 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
     if len(summary.failures) > 5:
         console.print(f"... and {len(summary.failures) - 5} more reasons: hushsweep status {summary.sweep}")
     rows = tradeoff(summary.results, summary.sweep).to_pylist() if summary.wanted > summary.missing else []
+    bounds = list[dict[str, Any]]()
     if rows:
+        bounds = _read_bounds(summary)
         shared = f" · seed {rows[0]['seed']}" if len({row["seed"] for row in rows}) == 1 else ""
         curves = read_curves(summary.results, summary.sweep)
         names = {curve.curve_id: curve.name.removesuffix(shared) for curve in curves}
@@ -48,7 +62,9 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
         for caveat in caveats:
             console.print(f"[yellow]note:[/] weights: {escape(caveat)}")
         _explain(rows, console)
-    _next_steps(summary, spec, console)
+        if bounds:
+            _print_bounds(bounds, names, console)
+    _next_steps(summary, spec, console, has_bounds=bool(bounds))
 
 
 def _results_table(rows: list[dict[str, Any]], names: dict[str, str]) -> Table:
@@ -92,7 +108,61 @@ def _explain(rows: list[dict[str, Any]], console: Console) -> None:
         )
 
 
-def _next_steps(summary: Summary, spec: Path, console: Console) -> None:
+def _read_bounds(summary: Summary) -> list[dict[str, Any]]:
+    from hushsweep.dashboards import run_query
+
+    sql = (
+        f"FROM bounds WHERE sweep = '{summary.sweep}' AND measure = 'bounds'"  # a plain name: no quote in it
+    )
+    return list(run_query(summary.results, sql).to_pylist())
+
+
+def _print_bounds(bounds: list[dict[str, Any]], names: dict[str, str], console: Console) -> None:
+    """Print each level's bounds side by side; of several searches the largest number, since each holds."""
+    levels = dict[tuple[str, float, str], dict[str, float]]()
+    most = dict[tuple[str, str], int]()
+    for row in sorted(bounds, key=lambda row: -row["images"]):
+        level = -1.0 if row["level"] is None else row["level"]
+        numbers = levels.setdefault((names[row["curve_id"]], level, row["point_id"]), {})
+        for heading, (bound, column) in _BOUNDS.items():
+            if row["bound"] != bound or row[column] is None:
+                continue
+            # medians over fewer images are not compared with those over more
+            if row["images"] == most.setdefault((row["point_id"], heading), row["images"]):
+                numbers[heading] = max(row[column], numbers.get(heading, 0.0))
+    found = [heading for heading in _BOUNDS if any(heading in numbers for numbers in levels.values())]
+    if not found:
+        return
+    units = {row["level_name"] for row in bounds}
+    table = Table("curve", "noise\nx RMS" if units == {"noise_scale"} else "noise")
+    for heading in found:
+        table.add_column(heading, justify="right")
+    previous = None
+    for (curve, level, _), numbers in sorted(levels.items())[:_SHOWN_BOUNDS]:
+        if previous not in (None, curve):
+            table.add_section()
+        cells = [
+            _bound(numbers[heading], _BOUNDS[heading][1]) if heading in numbers else "-" for heading in found
+        ]
+        noise = "-" if level < 0 else f"{level:g}"
+        table.add_row("" if curve == previous else escape(curve), noise, *cells)
+        previous = curve
+    console.print(table)
+    if len(levels) > _SHOWN_BOUNDS:
+        console.print(f'... and {len(levels) - _SHOWN_BOUNDS} more rows: {_program()} query "FROM bounds"')
+    console.print(
+        "bounds, of a median image, normalised pixels; larger is more private. std (mean over modes), 1/dFIL: for "
+        "unbiased estimators, of which the non-identifiable share has none; van Trees, two-point: for every one, on an "
+        "average over images; an estimate is no bound.",
+        style="dim",
+    )
+
+
+def _bound(value: float, column: str) -> str:
+    return f"{value:.0%}" if column.endswith("non_identifiable") else f"{value:.2g}"
+
+
+def _next_steps(summary: Summary, spec: Path, console: Console, *, has_bounds: bool) -> None:
     program = _program()
     results = "" if summary.results == Path("results").absolute() else f" --results {_short(summary.results)}"
     shown = dict[str, str]()
@@ -106,7 +176,8 @@ def _next_steps(summary: Summary, spec: Path, console: Console) -> None:
     if summary.figure is not None:
         shown["picture"] = str(_short(summary.figure))
     shown["rows"] = f"{_short(summary.results)}/measurements/*.parquet (pandas, DuckDB, polars read them)"
-    shown["SQL"] = f'{program} query "FROM tradeoff"{results}'
+    every = '   (or "FROM bounds")' if has_bounds else ""
+    shown["SQL"] = f'{program} query "FROM tradeoff"{results}{every}'
     shown["MLflow"] = f"{program} ui{results}   ({summary.mirrored})"
     console.print("Next:")
     for what, where in shown.items():  # not a table: it would cut long paths short

@@ -1,6 +1,7 @@
 """What the bounds look like: the image, the image plus the bound, the image that the features cannot tell from it."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from hushsweep.dashboards.queries.connection import ask
 _ROWS = """
 SELECT DISTINCT curve_id, level, data_fingerprint, image_index, kind, bound, channels, height, width, pixels
 FROM pictures
-JOIN (SELECT DISTINCT curve_id, point_id, level, data_fingerprint FROM measurements WHERE sweep = $sweep)
-USING (point_id)
+JOIN (SELECT DISTINCT curve_id, point_id, measure_id, level, data_fingerprint FROM measurements WHERE sweep = $sweep)
+USING (point_id, measure_id)
 ORDER BY image_index, kind, bound, level NULLS FIRST
 """
 _TILE, _GAP, _LABEL = 1.35, 0.12, 1.55
@@ -70,7 +71,8 @@ def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[
     ]
     if not own:
         return None
-    images = sorted({one.image_index for one in own})[:_IMAGES]
+    count = Counter(one.image_index for one in own)  # those that most measures have drawn
+    images = sorted(sorted(count, key=lambda index: (-count[index], index))[:_IMAGES])
     levels = _spread(sorted({one.level for one in own if one.level is not None}))
     order = list(labels)
     kinds = sorted({(one.kind, one.bound or "") for one in own})

@@ -131,17 +131,45 @@ def test_imagenet_dithering(tmp_path: Path, some_imagenet: Path, network: str) -
     )
 
 
+def empty_imagenet(data: Path, per_class: int) -> None:
+    """1,000 folders of empty files: a plan needs names, not pixels, and no weights."""
+    for label in range(1000):
+        folder = data / "imagenet" / "val" / f"n{label:08d}"
+        folder.mkdir(parents=True)
+        for number in range(per_class):
+            os.close(os.open(folder / f"{number}.JPEG", os.O_CREAT | os.O_WRONLY))
+
+
+@pytest.mark.parametrize(("name", "levels"), [("mnist_bounds", 10), ("cifar10_bounds", 5)])
+def test_bounds_plan_exact_jacobians(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, levels: int
+) -> None:
+    monkeypatch.setenv("HUSHSWEEP_DATA", str(data_root))
+    planned = plan(EXAMPLES / f"{name}.yaml", results=tmp_path / "results")
+    assert len(planned.points) == levels
+    (trial,) = planned.trials
+    assert trial.routes
+    assert all("exact Jacobian" in route for route in trial.routes)
+
+
+def test_imagenet_bounds_are_exact_for_one_network_and_estimated_for_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUSHSWEEP_DATA", str(tmp_path))
+    empty_imagenet(tmp_path, 5)
+    planned = plan(EXAMPLES / "imagenet_bounds.yaml", results=tmp_path / "results")
+    routes = {trial.setting.model.name: trial.routes for trial in planned.trials}
+    assert "exact Jacobian" in routes["torchvision/resnet18"][0]
+    (estimate,) = routes["torchvision/swin_t"]
+    assert "cramer_rao is estimated" in estimate
+    assert estimate.endswith("not applicable: dfil, jacobian")
+
+
 def test_imagenet_full_plans_fifty_thousand_images_in_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1,000 folders of 50 files: the plan needs their names, not their pixels, and no weights."""
     monkeypatch.setenv("HUSHSWEEP_DATA", str(tmp_path))
-    root = tmp_path / "imagenet" / "val"
-    for label in range(1000):
-        folder = root / f"n{label:08d}"
-        folder.mkdir(parents=True)
-        for number in range(50):
-            os.close(os.open(folder / f"{number}.JPEG", os.O_CREAT | os.O_WRONLY))
+    empty_imagenet(tmp_path, 50)
     started = time.process_time()
     planned = plan(EXAMPLES / "imagenet_full.yaml", results=tmp_path / "results")
     assert time.process_time() - started < 20

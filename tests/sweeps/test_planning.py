@@ -136,6 +136,17 @@ def test_options_and_versions_enter_a_measure_id() -> None:
     assert measure_id("accuracy", {"draws": 1}) in ids
 
 
+def test_lists_of_names_multiply_as_one_value_and_defaults_enter_the_id() -> None:
+    def ids(options: str) -> list[str]:
+        points = points_of(SWEEP.replace("{name: hcr, images: 2, restarts: 1, rounds: 1}", options))
+        return [m.measure_id for m in points[0].measures if m.name == "bounds"]
+
+    assert len(ids("{name: bounds, bounds: [cramer_rao, dfil]}")) == 1
+    assert len(ids("{name: bounds, bounds: [[cramer_rao, dfil], [dfil]], shifts: [[jacobian], [dct]]}")) == 4
+    assert ids("{name: bounds}") == ids("{name: bounds, shifts: jacobian}")
+    assert ids("{name: bounds}") != ids("{name: bounds, shifts: dct}")
+
+
 @given(
     st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False))
 )

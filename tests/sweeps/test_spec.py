@@ -133,8 +133,57 @@ def test_schema_refuses_what_the_reader_refuses() -> None:
         {"mechanism": {"name": "gaussian", "noise_scale": -1}},
         {"unknown": 1},
         {"measures": {"name": "accuracy", "drws": 1}},
+        {"measures": {"name": "hcr", "search": "paper"}},
+        {"measures": {"name": "bounds", "memory_gb": 0}},
     ):
         assert not validator.is_valid({**data, **change}), change
+
+
+BOUNDS = """
+measures:
+  - {name: accuracy}
+  - name: bounds
+    shifts: %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("dct", [("dct",)]),
+        ("[dct, jacobian]", [("dct", "jacobian")]),
+        ("[[dct], [dct, jacobian]]", [("dct",), ("dct", "jacobian")]),
+        ("null", None),
+    ],
+)
+def test_an_option_that_is_a_list_is_one_value_and_lists_of_it_multiply(written: str, read) -> None:
+    text = GOOD.replace("measures: {name: accuracy}", BOUNDS % written)
+    assert SweepSpec.parse(text).measures[1].shifts == read
+    jsonschema.validate(YAML(typ="safe", pure=True).load(text), json_schema())
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("dctt", "sweep:10: measures[1].shifts: expected 'jacobian', 'dct', "),
+        ("\n    - dct\n    - dctt", "sweep:12: measures[1].shifts[1]: expected 'jacobian', 'dct', "),
+        ("\n    - [dct]\n    - [dct, dctt]", "sweep:12: measures[1].shifts[1][1]: expected 'jacobian', "),
+        ("[[dct], jacobian]", "measures[1].shifts[1]: expected a list, got 'jacobian'"),
+        ("[dct, [jacobian]]", "measures[1].shifts[1]: expected 'jacobian', 'dct', "),
+        ("[dct, dct]", "measures[1].shifts: the value 'dct' stands twice"),
+        ("[[dct], [dct]]", "measures[1].shifts: the value ['dct'] stands twice"),
+        ("[[dct], [dct, dct]]", "measures[1].shifts: the value 'dct' stands twice"),
+        ("[]", "measures[1].shifts: expected one value or a list of values, got an empty list"),
+        ("[[]]", "measures[1].shifts: expected one value or a list of values, got an empty list"),
+        ("3", "measures[1].shifts: expected 'jacobian', 'dct', "),
+    ],
+)
+def test_mistakes_in_such_a_list_have_their_place(written: str, said: str) -> None:
+    text = GOOD.replace("measures: {name: accuracy}", BOUNDS % written)
+    found = lines_of(text)
+    assert len(found) == 1, found
+    assert said in found[0]
+    assert not jsonschema.Draft202012Validator(json_schema()).is_valid(YAML(typ="safe", pure=True).load(text))
 
 
 @given(
