@@ -91,13 +91,13 @@ class Bounds:
     """Keep pictures of so many of the images, evenly spaced: as they are, plus the bound, and moved."""
 
     def __post_init__(self) -> None:
-        for name in ("bounds", "shifts"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # a list, where rows come from JSON
         check_limits(self)
         for name, known in {"bounds": get_args(BoundName), "shifts": get_args(SearchName)}.items():
             for value in getattr(self, name):
                 if value not in known:
                     raise ValueError(f"{name}: unknown {value!r}; known: {', '.join(sorted(known))}")
+            # in one order, so that the same set is the same measure; rows bring it as a list
+            object.__setattr__(self, name, tuple(value for value in known if value in getattr(self, name)))
         for name, allowed in {"basis": ("dct", "pixel"), "precision": ("float64", "float32")}.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected {' or '.join(allowed)}, got {getattr(self, name)!r}")

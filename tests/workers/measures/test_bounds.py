@@ -341,3 +341,9 @@ def test_summaries_are_means_over_images_and_say_for_whom_they_hold(rows: Measur
     assert 1 / IMAGES < found["rero_success"].value <= 1
     names = [statistic.name for statistic in EVERY.summarise(own)]
     assert len(names) == len(set(names))
+
+
+def test_the_same_set_in_another_order_is_the_same_measure() -> None:
+    one = Bounds(bounds=("hcr", "cramer_rao"), shifts=("dct", "jacobian"))
+    assert one == Bounds(bounds=("cramer_rao", "hcr"), shifts=("jacobian", "dct"))
+    assert one.bounds == ("cramer_rao", "hcr")
