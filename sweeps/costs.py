@@ -6,6 +6,7 @@ from typing import Any
 
 from hushsweep.sweeps.resolve import Setting
 from hushsweep.workers.bounds.search import SEARCHES
+from hushsweep.workers.measures import Bounds
 from hushsweep.workers.trial import PointConfig
 
 _PASSES = {"large_step": 2 * 16 * 35, "two_point": 2 * 4 * 200}
@@ -60,7 +61,7 @@ def estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
 
 def jacobian_route(options: dict[str, Any], setting: Setting) -> str | None:
     """Say whether the measure bounds will decompose the exact Jacobian, how large that is, and what is lost without."""
-    size, needing = setting.jacobian, _needing_jacobian(options)
+    size, needing = setting.jacobian, Bounds(**options).needing_jacobian
     if size is None or not needing:
         return None
     memory = size.memory_gb(options["precision"])
@@ -72,25 +73,12 @@ def jacobian_route(options: dict[str, Any], setting: Setting) -> str | None:
         same_shifts = [name for name in ("hcr", "barankin") if name in options["bounds"]]
         beside = f", with {' and '.join(same_shifts)} of the same shifts" if same_shifts else ""
         outcome.append(f"cramer_rao is estimated from {options['restarts']} solves per image{beside}")
-    lost = [name for name in needing if name != "cramer_rao"]
+    asked = {*options["bounds"], *options["shifts"]} - {"cramer_rao"}
+    lost = [name for name in needing if name in asked]
     if lost:
         outcome.append(f"not applicable: {', '.join(lost)}")
     limit = f"memory_gb: {options['memory_gb']:g}"
     return f"bounds: the Jacobian is too large ({shape}; {limit}); {'; '.join(outcome)}"
-
-
-def _searches(options: dict[str, Any]) -> list[str]:
-    """Searches whose shifts a bound rests on."""
-    bounds, shifts = options["bounds"], options["shifts"]
-    wanted = list(shifts) if {"barankin", "hcr"} & set(bounds) else []
-    if "two_point" in bounds:
-        wanted += ["two_point", *({"nullspace"} & set(shifts) - set(wanted))]
-    return wanted
-
-
-def _needing_jacobian(options: dict[str, Any]) -> list[str]:
-    bounds = [name for name in options["bounds"] if name in ("cramer_rao", "dfil", "mmse")]
-    return bounds + [name for name in _searches(options) if SEARCHES[name].needs_jacobian]
 
 
 def _is_exact(options: dict[str, Any], setting: Setting) -> bool:
@@ -107,7 +95,7 @@ def _solves(name: str, options: dict[str, Any], setting: Setting) -> Estimate:
         return Estimate(solves=_images(options, setting) * options["restarts"] * options["rounds"])
     if name != "bounds":
         return Estimate()
-    searches, restarts, rounds = _searches(options), options["restarts"], options["rounds"]
+    searches, restarts, rounds = Bounds(**options).searches, options["restarts"], options["rounds"]
     estimated = "cramer_rao" in options["bounds"] and not _is_exact(options, setting)
     solves = restarts * rounds * ("lsqr" in searches)
     solves += _INVERSE_ITERATION * rounds * ("inverse_iteration" in searches)
@@ -117,11 +105,11 @@ def _solves(name: str, options: dict[str, Any], setting: Setting) -> Estimate:
 
 def _search_passes(options: dict[str, Any], setting: Setting) -> Estimate:
     exact = _is_exact(options, setting)
-    possible = [name for name in _searches(options) if exact or not SEARCHES[name].needs_jacobian]
+    possible = [name for name in Bounds(**options).searches if exact or not SEARCHES[name].needs_jacobian]
     return Estimate(search_passes=_images(options, setting) * sum(_PASSES.get(name, 0) for name in possible))
 
 
 def _jacobians(options: dict[str, Any], setting: Setting) -> Estimate:
-    if setting.jacobian is None or not _needing_jacobian(options) or not _is_exact(options, setting):
+    if setting.jacobian is None or not Bounds(**options).needing_jacobian or not _is_exact(options, setting):
         return Estimate()
     return Estimate(jacobian_rows=_images(options, setting) * setting.jacobian.rows)

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hushsweep.workers.bounds import rero_bound
+from hushsweep.workers.bounds.search import SEARCHES
 from hushsweep.workers.measures.accuracy import mean_statistic
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject, check_limits
 from hushsweep.workers.measures.bound_rows import HOLDS_FOR, Collector, bound_rows
-from hushsweep.workers.measures.geometry import GeometryFinder
+from hushsweep.workers.measures.geometry import STARTS, GeometryFinder
 
 BoundName = Literal["cramer_rao", "barankin", "hcr", "dfil", "van_trees", "two_point", "mmse", "rero"]
 SearchName = Literal[
@@ -105,6 +106,23 @@ class Bounds:
             raise ValueError("bounds: expected at least one")
         if {"barankin", "hcr"} & set(self.bounds) and not self.shifts:
             raise ValueError("shifts: barankin and hcr need at least one search")
+
+    @property
+    def searches(self) -> tuple[str, ...]:
+        """Searches whose shifts some bound asked for rests on."""
+        wanted: list[str] = list(self.shifts) if {"barankin", "hcr"} & set(self.bounds) else []
+        if "two_point" in self.bounds:
+            wanted += [name for name in ("nullspace",) if name in self.shifts and name not in wanted]
+            wanted.append("two_point")
+        if "large_step" in wanted and "jacobian" not in wanted:
+            wanted.append(STARTS["large_step"])
+        return tuple(wanted)
+
+    @property
+    def needing_jacobian(self) -> tuple[str, ...]:
+        """Bounds and searches asked for that rest on the exact Jacobian."""
+        bounds = tuple(name for name in self.bounds if name in ("cramer_rao", "dfil", "mmse"))
+        return bounds + tuple(name for name in self.searches if SEARCHES[name].needs_jacobian)
 
     def inapplicable(self, point: FittedPoint) -> str | None:
         """Only noise of a known density at the cut has bounds."""

@@ -33,7 +33,7 @@ _LINEAR = 1e-6
 """Largest relative deviation that counts as linear; a kink or a curve shows far above it."""
 
 
-_STARTS = {"large_step": "jacobian", "two_point": "nullspace"}
+STARTS = {"large_step": "jacobian", "two_point": "nullspace"}
 """Where the searches that depend on the noise begin: shifts that do not."""
 _STARTING = 16
 """So many of them: every one costs dozens of passes through the network per level, and the first ones gain most."""
@@ -81,7 +81,7 @@ class Geometry:
         if not SEARCHES[search].per_noise:
             return self.moves[search]
         # not from the level before: a number must not depend on which other levels a sweep has
-        start = self.moves.get(_STARTS[search])
+        start = self.moves.get(STARTS[search])
         begin = None if start is None else Shifts(start.input_shift[:, :_STARTING])
         if (search, noise_std) not in self.found:
             shifts = SEARCHES[search].find(self.probe, noise_std, begin)
@@ -110,23 +110,6 @@ class GeometryFinder:
     def _covariance(self) -> Tensor:
         return image_covariance(self._subject)
 
-    @property
-    def searches(self) -> tuple[str, ...]:
-        """Searches whose shifts some bound asked for rests on."""
-        bounds = set(self._options.bounds)
-        wanted: list[str] = list(self._options.shifts) if {"barankin", "hcr"} & bounds else []
-        if "two_point" in bounds:
-            wanted += [name for name in ("nullspace",) if name in self._options.shifts and name not in wanted]
-            wanted.append("two_point")
-        if "large_step" in wanted and "jacobian" not in wanted:
-            wanted.append(_STARTS["large_step"])
-        return tuple(wanted)
-
-    @property
-    def _needs_jacobian(self) -> bool:
-        wanted = {"cramer_rao", "dfil", "mmse"} & set(self._options.bounds)
-        return bool(wanted) or any(SEARCHES[name].needs_jacobian for name in self.searches)
-
     def parts(self, positions: Sequence[int]) -> list[Sequence[int]]:
         """Cut the positions into chunks whose Jacobians fit together."""
         model = self._subject.model
@@ -140,14 +123,14 @@ class GeometryFinder:
         if self._last is None or self._last[0] != part:
             x = self._subject.activations.inputs(part).double()
             decomposed = None
-            if self._needs_jacobian:
+            if self._options.needing_jacobian:
                 decomposed = Decomposed(
                     self._options,
                     self._subject,
                     model=self._model,
                     part=part,
                     x=x,
-                    searches=self.searches,
+                    searches=self._options.searches,
                     noise_stds=self._noise_stds,
                     covariance=lambda: self._covariance,
                 )
@@ -175,8 +158,8 @@ class GeometryFinder:
 
     def _searches_at_hand(self, decomposed: Decomposed | None) -> list[str]:
         if decomposed is None or decomposed.too_large is None:
-            return list(self.searches)
-        searches = [name for name in self.searches if not SEARCHES[name].needs_jacobian]
+            return list(self._options.searches)
+        searches = [name for name in self._options.searches if not SEARCHES[name].needs_jacobian]
         if "cramer_rao" in self._options.bounds and "pseudo_inverse" not in searches:
             searches.append("pseudo_inverse")  # what the estimate in place of the exact bound is made of
         return searches
