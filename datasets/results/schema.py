@@ -43,7 +43,12 @@ _POINT_ID = Column(
 _MEASURE_ID = Column("measure_id", _TEXT, "", "Hash of the measure and its options.", required=True)
 _COMPUTED_BY = Column("computed_by", _TEXT, "", "Id of the trial that computed the row.", required=True)
 _STATUS = Column("status", _TEXT, "", "complete, failed or not_applicable.", required=True)
-_REASON = Column("reason", _TEXT, "", "Why the number is missing; for `undecodable`, names of such images.")
+_REASON = Column(
+    "reason",
+    _TEXT,
+    "",
+    "Why the number is missing, or what to know of it; for `undecodable`, names of such images.",
+)
 _IMAGE_INDEX = Column(
     "image_index",
     _INT,

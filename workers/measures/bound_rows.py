@@ -68,6 +68,8 @@ class Found:
     """``(n, *input)``: a move that the noise hides."""
     missing: Sequence[str | None] | str | None = None
     """Why there is no number, for all images or for each."""
+    notes: Sequence[str | None] | None = None
+    """What to know of the number of each image."""
 
 
 def bound_rows(options: Bounds, geometry: Geometry, point: FittedPoint) -> list[Found]:
@@ -157,7 +159,16 @@ def _estimate(level: _Level) -> Found:
             "mse_estimate_stderr": scale * spread.std(1) / math.sqrt(draws),
             **_solves(moves),
         },
+        notes=_unconverged(level, moves),
     )
+
+
+def _unconverged(level: _Level, moves: Moves) -> list[str | None]:
+    assert moves.iterations is not None
+    limit = level.options.max_iterations or 2 * level.inputs
+    ended = (moves.iterations >= limit).sum(1).tolist()
+    note = f"{{}} of {moves.iterations.shape[1]} solves ended at max_iterations: the estimate is too small"
+    return [note.format(count) if count else None for count in ended]
 
 
 def _barankin(level: _Level) -> Iterator[Found]:
@@ -375,7 +386,7 @@ class Collector:
                         "basis": self._options.basis if bound.variance is not None else None,
                         **values,
                         "status": "complete" if reason is None else "not_applicable",
-                        "reason": reason,
+                        "reason": reason or (bound.notes[row] if bound.notes else None),
                     }
                 )
             if complete and bound.variance is not None:

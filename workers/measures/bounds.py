@@ -213,20 +213,24 @@ def _summary(rows: pa.Table, bound: str, search: str | None) -> list[Statistic]:
         return [Statistic(prefix, None, "", 0, None, rows["reason"][0].as_py(), holds_for)]
     if bound == "rero":
         return [_reconstruction(complete, prefix, holds_for)]
+    note = next((reason for reason in complete["reason"].to_pylist() if reason is not None), None)
     found = list[Statistic]()
     for column, (name, unit) in _MEANS.items():
         values = complete[column].drop_null().to_numpy().astype(np.float64)
         if len(values):
             mean = mean_statistic(f"{prefix}_{name}", values, unit)
-            found.append(mean._replace(holds_for=holds_for))
+            found.append(mean._replace(holds_for=holds_for, reason=note))
             if column in _MEDIANS:
                 median = float(np.median(values))
                 found.append(
-                    Statistic(f"{prefix}_{_MEDIANS[column]}", median, unit, len(values), holds_for=holds_for)
+                    Statistic(
+                        f"{prefix}_{_MEDIANS[column]}", median, unit, len(values), None, note, holds_for
+                    )
                 )
     missing = rows.num_rows - complete.num_rows
     if missing:
-        reason = next(r for r in rows["reason"].to_pylist() if r is not None)
+        without = rows.filter(pc.not_equal(rows["status"], "complete"))
+        reason = without["reason"][0].as_py()
         found.append(Statistic(f"{prefix}_missing", missing, "images", rows.num_rows, None, reason))
     return found
 

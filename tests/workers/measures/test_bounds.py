@@ -347,3 +347,14 @@ def test_the_same_set_in_another_order_is_the_same_measure() -> None:
     one = Bounds(bounds=("hcr", "cramer_rao"), shifts=("dct", "jacobian"))
     assert one == Bounds(bounds=("cramer_rao", "hcr"), shifts=("jacobian", "dct"))
     assert one.bounds == ("cramer_rao", "hcr")
+
+
+def test_an_estimate_from_solves_cut_short_says_so(subject: Subject) -> None:
+    options = Bounds(bounds=("cramer_rao",), memory_gb=1e-6, restarts=3, max_iterations=2)
+    found = options.measure(subject, [GAUSSIAN])
+    found = replace(found, per_image=list(found.per_image))
+    for row in select(found, GAUSSIAN, "cramer_rao_estimate", "pseudo_inverse"):
+        assert row["status"] == "complete"
+        assert row["reason"] == "3 of 3 solves ended at max_iterations: the estimate is too small"
+    summary = {one.name: one for one in options.summarise(pa.concat_tables(found.per_image))}
+    assert "too small" in str(summary["cramer_rao_estimate_pseudo_inverse_std_mean"].reason)
