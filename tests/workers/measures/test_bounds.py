@@ -358,3 +358,23 @@ def test_an_estimate_from_solves_cut_short_says_so(subject: Subject) -> None:
         assert row["reason"] == "3 of 3 solves ended at max_iterations: the estimate is too small"
     summary = {one.name: one for one in options.summarise(pa.concat_tables(found.per_image))}
     assert "too small" in str(summary["cramer_rao_estimate_pseudo_inverse_std_mean"].reason)
+
+
+def test_features_that_tell_nothing_give_reasons_and_no_number(tmp_path: Path) -> None:
+    """Rank 0: nothing for unbiased readers, the prior's own error for all others, a blind guess for the last."""
+    subject = subject_of(tmp_path)
+    first = next(p for p in subject.model._cut.parameters() if p.dim() == 2)
+    first.data.zero_()
+    blind = replace(subject, rms=lambda: 1.0)
+    found = EVERY.measure(blind, [GAUSSIAN])
+    found = replace(found, per_image=list(found.per_image))
+    for bound, search in (("cramer_rao", None), ("dfil", None), ("hcr", "jacobian"), ("barankin", "dct")):
+        for row in select(found, GAUSSIAN, bound, search):
+            assert row["status"] == "not_applicable"
+            assert row["reason"]
+            assert row["mse_bound"] is None
+    assert column(select(found, GAUSSIAN, "van_trees"), "mse_bound") == pytest.approx(EVERY.prior_std**2)
+    moved = select(found, GAUSSIAN, "two_point", "two_point")
+    assert 64 * column(moved, "mse_bound") == pytest.approx(column(moved, "radius") ** 2 / 4, rel=1e-6)
+    summary = {one.name: one.value for one in EVERY.summarise(pa.concat_tables(found.per_image))}
+    assert summary["rero_success"] == pytest.approx(1 / IMAGES)
