@@ -24,12 +24,12 @@ from hushsweep.workers.devices import resolve_device, threads
 from hushsweep.workers.evaluate import evaluate
 from hushsweep.workers.features import Activations
 from hushsweep.workers.measures.base import FittedPoint, FittedStage, Subject
-from hushsweep.workers.measures.bound_rows import Found, bound_rows
 from hushsweep.workers.measures.bounds import Bounds
 from hushsweep.workers.measures.geometry import GeometryFinder
+from hushsweep.workers.measures.noise_level import Found, bounds_at
 from hushsweep.workers.mechanisms import AdditiveNoise
 from hushsweep.workers.models import ModelConfig, input_transform, load_model
-from hushsweep.workers.noise import unit_noise
+from hushsweep.workers.noise import normal_draws
 from hushsweep.workers.training import resolve_weights
 from hushsweep.workers.trial import Execution
 
@@ -90,7 +90,7 @@ def all_bounds(
     for part in finder.parts(list(subject.positions)):
         geometry = finder.find(part, 0)
         for number, point in enumerate(points):
-            for bound in bound_rows(options, geometry, point):
+            for bound in bounds_at(options, geometry, point):
                 name = "_".join(filter(None, (bound.bound, bound.search)))
                 found[number].setdefault(name, []).append(bound)
     return found
@@ -124,20 +124,13 @@ def mnist(args: argparse.Namespace, keep: Path) -> None:
     ours = best_of(5, options, subject, [point]) / args.images
     found = all_bounds(options, subject, [point])[0]
     x = subject.activations.inputs(subject.positions)
-    starts = torch.stack(
-        [
-            unit_noise(
-                "gaussian",
-                subject.model.feature_shape,
-                seed=0,
-                purpose="hcr-start",
-                image_indices=list(subject.positions),
-                draw=restart,
-                device=x.device,
-            )
-            for restart in range(25)
-        ],
-        dim=1,
+    starts = normal_draws(
+        subject.model.feature_shape,
+        seed=0,
+        purpose="hcr-start",
+        image_indices=subject.positions,
+        count=25,
+        device=x.device,
     )
     task = Task(
         model=subject.model,

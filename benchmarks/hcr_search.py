@@ -24,7 +24,7 @@ from hushsweep.workers.bounds.search import items_that_fit, search_shifts
 from hushsweep.workers.devices import device_name, resolve_device, threads
 from hushsweep.workers.features import Activations
 from hushsweep.workers.models import ModelConfig, SplitModel, input_transform, load_model
-from hushsweep.workers.noise import unit_noise
+from hushsweep.workers.noise import normal_draws
 from hushsweep.workers.training import resolve_weights
 
 
@@ -122,23 +122,19 @@ def prepare(args: argparse.Namespace, device: torch.device) -> Task:
     model = load_model(config, "features", info=info, transform=transform, state_dict=state, device=device)
     images = load_images(dataset, transform.geometry, cache_dir=cache)
     activations = Activations(model=model, images=images, logits=False, device=device, batch_size=256)
-    starts = [
-        unit_noise(
-            "gaussian",
-            model.feature_shape,
-            seed=0,
-            purpose="hcr-start",
-            image_indices=range(args.images),
-            draw=restart,
-            device=device,
-        )
-        for restart in range(args.restarts)
-    ]
+    starts = normal_draws(
+        model.feature_shape,
+        seed=0,
+        purpose="hcr-start",
+        image_indices=range(args.images),
+        count=args.restarts,
+        device=device,
+    )
     return Task(
         model=model,
         exact=model.double(),
         x=activations.inputs(range(args.images)),
-        starts=torch.stack(starts, dim=1),
+        starts=starts,
         noise_std=activations.rms(range(1)),
         rounds=args.rounds,
         step=args.step,

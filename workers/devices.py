@@ -47,6 +47,13 @@ def device_name(device: torch.device | str) -> str:
     return _processor() or platform.machine() or "cpu"
 
 
+def search_memory(device: torch.device | str) -> int:
+    """Return the bytes that a search for shifts may take: a quarter of a GPU's memory, 2 GiB of main memory."""
+    device = torch.device(device)
+    total: int = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else 2**33
+    return total // 4
+
+
 def peak_memory(device: torch.device | str) -> float:
     """Return the most memory that this process has had in use so far, GiB: the GPU's, or its own on a CPU."""
     device = torch.device(device)

@@ -60,6 +60,31 @@ def unit_noise(
     return noise
 
 
+def normal_draws(
+    shape: Sequence[int],
+    *,
+    seed: int,
+    purpose: str,
+    image_indices: Sequence[int],
+    count: int,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Stack the first ``count`` draws of Gaussian `unit_noise`, ``(n, count, *shape)`` float32."""
+    draws = [
+        unit_noise(
+            "gaussian",
+            shape,
+            seed=seed,
+            purpose=purpose,
+            image_indices=image_indices,
+            draw=draw,
+            device=device,
+        )
+        for draw in range(count)
+    ]
+    return torch.stack(draws, dim=1)
+
+
 def stream_generator(*, seed: int, purpose: str, image_index: int = 0, draw: int = 0) -> np.random.Generator:
     """Open one stream as a numpy generator on the CPU (Philox keyed by seed and purpose)."""
     counter = [0, draw, image_index, 0]  # the lowest word counts the blocks drawn within the stream

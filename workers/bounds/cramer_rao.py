@@ -4,14 +4,15 @@
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hushsweep.workers.bounds.basis import Basis, coordinates
+from hushsweep.workers.bounds.chi_square import require_positive
+from hushsweep.workers.devices import threads
 
 _EPS = torch.finfo(torch.float64).eps
 _JACOBIAN_ROUNDING = 4
@@ -108,8 +109,7 @@ def cramer_rao_variance_bound(
         ValueError: ``noise_std`` is not a positive number, the Jacobian has no columns, is not finite or has rank 0, or
             ``basis`` does not fit it or is not orthonormal.
     """
-    if not (math.isfinite(noise_std) and noise_std > 0):
-        raise ValueError(f"noise_std: expected a finite number > 0, got {noise_std!r}")
+    require_positive("noise_std", noise_std)
     lead, (rows, p) = jacobian.shape[:-2], jacobian.shape[-2:] if jacobian.dim() > 1 else (0, 0)
     if 0 in (*lead, p):
         raise ValueError(f"jacobian: expected shape (..., features, inputs), got {tuple(jacobian.shape)}")
@@ -160,7 +160,7 @@ def decompose(
         ValueError: the Jacobian is no matrix with columns or is not finite, ``error`` is negative, or ``basis`` does
             not fit it or is not orthonormal.
     """
-    with _one_thread(min(jacobian.shape, default=0) <= _TINY):
+    with threads(1) if min(jacobian.shape, default=0) <= _TINY else nullcontext():
         return _decompose(jacobian, basis, error, directions, keep_row_space)
 
 
@@ -273,7 +273,7 @@ class _Factors:
 def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
     """Return ascending eigenvalues and eigenvectors, from the lower triangle; ``gram`` is overwritten."""
     if gram.is_cuda or len(gram) <= _SMALL:
-        with _one_thread(True):
+        with threads(1):
             values, vectors = torch.linalg.eigh(gram)
         return values, vectors
     import scipy.linalg  # only here, so that a machine with a GPU and torch alone needs none
@@ -281,19 +281,6 @@ def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
     # the transpose lies as Fortran has it, so that nothing is copied
     found = scipy.linalg.eigh(gram.numpy().T, lower=False, driver="evr", overwrite_a=True, check_finite=False)
     return torch.from_numpy(found[0]), torch.from_numpy(found[1])
-
-
-@contextmanager
-def _one_thread(wanted: bool) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if not wanted or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _limits(eigenvalues: Tensor, norm: float, delta: float) -> _Limits:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from hushsweep.datasets.results import arrow_schema
 from hushsweep.workers.features import Activations
 from hushsweep.workers.mechanisms import AdditiveNoise, FittedMechanism
 from hushsweep.workers.models import SplitModel
@@ -24,6 +25,11 @@ class FittedStage:
     mechanism: FittedMechanism
 
 
+def reports(position: int, step: int) -> bool:
+    """Tell whether points of a step report the image at ``position``; see `FittedPoint.step`."""
+    return step == 1 or position % step == 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class FittedPoint:
     """A point with every mechanism of its chain fitted."""
@@ -36,7 +42,7 @@ class FittedPoint:
 
     def reports(self, position: int) -> bool:
         """Tell whether this point reports the image at ``position`` of the image set."""
-        return self.step == 1 or position % self.step == 1
+        return reports(position, self.step)
 
     @property
     def cut_noise(self) -> AdditiveNoise | None:
@@ -61,6 +67,10 @@ class Subject:
     key: dict[str, Any] = field(default_factory=dict)
     """Identifies data, model, weights and cut."""
     progress: Callable[[int], None] = field(default=lambda images: None)
+
+    def image_indices(self, positions: Iterable[int]) -> list[int]:
+        """Return the places in the full data set of images at positions: the keys of their noise."""
+        return [int(self.activations.images.indices[position]) for position in positions]
 
     @property
     def model(self) -> SplitModel:
@@ -101,6 +111,13 @@ class Statistic(NamedTuple):
     reason: str | None = None
     holds_for: str | None = None
     """Of a bound: which attackers it holds for, and what it is an average over."""
+
+
+def row_schema(table: str) -> pa.Schema:
+    """Arrow schema of a measure's rows per image, without the ids that the commit adds."""
+    return pa.schema(
+        [column for column in arrow_schema(table) if column.name not in ("measure_id", "computed_by")]
+    )
 
 
 @dataclass(frozen=True)

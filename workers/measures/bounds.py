@@ -2,11 +2,12 @@
 
 Everything that does not depend on the noise (Jacobian, its decomposition, shifts and the displacements they cause) is
 found once per image and serves all noise levels; see `geometry`. What one bound is at one noise level is in
-`bound_rows`.
+`noise_level`, what becomes of it in the tables in `bound_rows`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -16,9 +17,17 @@ import pyarrow.compute as pc
 from hushsweep.workers.bounds import rero_bound
 from hushsweep.workers.bounds.search import SEARCHES
 from hushsweep.workers.measures.accuracy import mean_statistic
-from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject, check_limits
-from hushsweep.workers.measures.bound_rows import HOLDS_FOR, Collector, bound_rows
+from hushsweep.workers.measures.base import (
+    FittedPoint,
+    MeasureRows,
+    Statistic,
+    Subject,
+    check_limits,
+    reports,
+)
+from hushsweep.workers.measures.bound_rows import Collector
 from hushsweep.workers.measures.geometry import STARTS, GeometryFinder
+from hushsweep.workers.measures.noise_level import HOLDS_FOR, bounds_at
 
 BoundName = Literal["cramer_rao", "barankin", "hcr", "dfil", "van_trees", "two_point", "mmse", "rero"]
 SearchName = Literal[
@@ -73,7 +82,7 @@ class Bounds:
     lsqr_tolerance: float = field(default=0.02, metadata={"gt": 0})
     """Tolerance of a linear solve of lsqr, as in the measure hcr."""
     solve_tolerance: float = field(default=1e-6, metadata={"gt": 0})
-    """Relative tolerance of the converged solves of pseudo_inverse and inverse_iteration."""
+    """Relative tolerance of the converged solves of pseudo_inverse."""
     max_iterations: int | None = field(default=None, metadata={"ge": 1})
     """Iterations of a linear solve at most; null is twice the number of inputs."""
     precision: Literal["float64", "float32"] = "float64"
@@ -136,45 +145,22 @@ class Bounds:
         """Bound every point on the images of the shard; all points share what does not depend on the noise."""
         finder = GeometryFinder(self, subject, sorted({_noise_std(point) for point in points}))
         collector = Collector(self, subject)
-        total = len(subject.activations.images)
-        drawn = {point.point_id: self._drawn(point, total) for point in points if self.pictures}
-        for part in finder.parts(self._chosen(subject.positions, points, total)):
+        reported = {step: self._reported(subject, step) for step in {point.step for point in points}}
+        drawn = {step: frozenset(_evenly(chosen, self.pictures)) for step, chosen in reported.items()}
+        chosen = sorted(set(chain(*reported.values())).intersection(subject.positions))
+        for part in finder.parts(chosen):
             for seed in sorted({point.seed for point in points}):
                 geometry = finder.find(part, seed)
                 for point in (point for point in points if point.seed == seed):
-                    reported = [self._reports(point, position, total) for position in part]
-                    collector.add(
-                        point,
-                        geometry,
-                        bound_rows(self, geometry, point),
-                        reported,
-                        drawn.get(point.point_id, frozenset()),
-                    )
+                    found = bounds_at(self, geometry, point)
+                    collector.add(point, geometry, found, set(reported[point.step]), drawn[point.step])
             subject.progress(len(part))
         return collector.rows()
 
-    def _chosen(self, positions: range, points: Sequence[FittedPoint], total: int) -> list[int]:
-        """Positions of the shard that some point reports."""
-        return [
-            position
-            for position in positions
-            if any(self._reports(point, position, total) for point in points)
-        ]
-
-    def _reports(self, point: FittedPoint, position: int, total: int) -> bool:
-        """Tell whether a point reports an image: ``images`` of them, spread evenly, since folders go class by class."""
-        if not point.reports(position):
-            return False
-        return _starts_a_part(position // point.step, total // point.step, self.images)
-
-    def _drawn(self, point: FittedPoint, total: int) -> frozenset[int]:
-        """Positions of the images whose pictures are kept: evenly spaced among those that the point reports."""
-        reported = [position for position in range(total) if self._reports(point, position, total)]
-        return frozenset(
-            position
-            for rank, position in enumerate(reported)
-            if _starts_a_part(rank, len(reported), self.pictures)
-        )
+    def _reported(self, subject: Subject, step: int) -> list[int]:
+        """Positions that points of a step report: evenly spaced, since folders go class by class."""
+        positions = [p for p in range(len(subject.activations.images)) if reports(p, step)]
+        return positions if self.images is None else _evenly(positions, self.images)
 
     def summarise(self, per_image: pa.Table) -> Sequence[Statistic]:
         """Means and medians over images of every bound."""
@@ -194,9 +180,12 @@ class Bounds:
         return statistics
 
 
-def _starts_a_part(rank: int, size: int, parts: int | None) -> bool:
-    """Tell whether an item of ``size`` is the first of one of ``parts`` nearly equal parts; None takes all."""
-    return parts is None or parts >= size or rank * parts // size != (rank - 1) * parts // size
+def _evenly(items: Sequence[int], count: int) -> list[int]:
+    """Return the first item of each of ``count`` nearly equal parts; all of them if there are no more."""
+    size = len(items)
+    if count >= size:
+        return list(items)
+    return [item for rank, item in enumerate(items) if rank * count // size != (rank - 1) * count // size]
 
 
 def _noise_std(point: FittedPoint) -> float:

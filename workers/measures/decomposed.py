@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.bounds import dct, linear_gaussian_mmse
 from hushsweep.workers.bounds.cramer_rao import Decomposition, decompose, exact_bytes
 from hushsweep.workers.bounds.jacobian import Active, active_entries, jacobian
 from hushsweep.workers.measures.base import Subject
+from hushsweep.workers.measures.kept import kept_arrays
+from hushsweep.workers.measures.sizes import GIB
 from hushsweep.workers.models import SplitModel
-from hushsweep.workers.trial import content_id
 
 if TYPE_CHECKING:
     from hushsweep.workers.measures.bounds import Bounds
 
-GIB = 2**30
 _WORKING = 2 * GIB
-LARGEST_COVARIANCE = 4096
+_LARGEST_COVARIANCE = 4096
 """Entries of an image up to which the covariance of all pairs is formed: 134 MB."""
 
 
@@ -39,15 +37,14 @@ class Decomposed:
         model: SplitModel,
         part: Sequence[int],
         x: Tensor,
-        searches: Sequence[str],
         noise_stds: Sequence[float],
         covariance: Callable[[], Tensor],
     ) -> None:
         self._options, self._subject, self._model, self._part = options, subject, model, part
         self._x, self._noise_stds, self._covariance = x.to(model.dtype), noise_stds, covariance
         self._inputs = x[0].numel()
-        self._directions = options.directions if "jacobian" in searches else 0
-        self._row_space = "nullspace" in searches
+        self._directions = options.directions if "jacobian" in options.searches else 0
+        self._row_space = "nullspace" in options.searches
         self._mmse: Tensor | None = None
 
     @cached_property
@@ -76,16 +73,19 @@ class Decomposed:
         """
         if self.too_large is not None:
             raise ValueError(self.too_large)
-        if self._kept is None:
-            return self._decompose()
-        if not self._kept.exists():
-            found = self._decompose()
-            write_atomically(
-                self._kept, lambda stream: np.savez(stream, allow_pickle=False, **_arrays(found))
-            )
-            return found
-        with np.load(self._kept, allow_pickle=False) as stored:
-            return _decompositions(dict(stored), self._x.device)
+        if self._subject.cache is None or self._wants_mmse or self._row_space:
+            return self._decompose()  # more of the Jacobian is needed than is kept
+        options = self._options
+        key = {
+            **self._subject.key,
+            "version": options.VERSION,
+            "basis": options.basis,
+            "precision": options.precision,
+            "directions": self._directions,
+            "images": self._subject.image_indices(self._part),
+        }
+        stored = kept_arrays(self._subject.cache / "jacobians", key, lambda: _arrays(self._decompose()))
+        return _decompositions(stored, self._x.device)
 
     def mmse(self, noise_std: float) -> Tensor:
         """Error of linear-Gaussian Bayes per image, ``(n,)``, squared units of the input.
@@ -93,10 +93,10 @@ class Decomposed:
         Raises:
             ValueError: the images have too many entries for their covariance, or the Jacobian is too large.
         """
-        if self._inputs > LARGEST_COVARIANCE:
+        if self._inputs > _LARGEST_COVARIANCE:
             raise ValueError(
                 f"the covariance of {self._inputs:,} entries is not formed; images of up to "
-                f"{LARGEST_COVARIANCE:,} have one"
+                f"{_LARGEST_COVARIANCE:,} have one"
             )
         assert self.images
         assert self._mmse is not None
@@ -104,23 +104,7 @@ class Decomposed:
 
     @property
     def _wants_mmse(self) -> bool:
-        return "mmse" in self._options.bounds and self._inputs <= LARGEST_COVARIANCE
-
-    @cached_property
-    def _kept(self) -> Path | None:
-        """File of these decompositions; None where more of the Jacobian is needed than is kept."""
-        if self._subject.cache is None or self._wants_mmse or self._row_space:
-            return None
-        options, indices = self._options, self._subject.activations.images.indices
-        key = {
-            **self._subject.key,
-            "version": options.VERSION,
-            "basis": options.basis,
-            "precision": options.precision,
-            "directions": self._directions,
-            "images": [int(indices[position]) for position in self._part],
-        }
-        return self._subject.cache / "jacobians" / f"{content_id(key)}.npz"
+        return "mmse" in self._options.bounds and self._inputs <= _LARGEST_COVARIANCE
 
     def _decompose(self) -> list[Decomposition]:
         basis = _flat_dct(self._x.shape[1:]) if self._options.basis == "dct" else None

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.bounds import dct
 from hushsweep.workers.bounds.search import SEARCHES, Probe, Shifts, items_that_fit
+from hushsweep.workers.devices import search_memory
 from hushsweep.workers.measures.base import Subject
 from hushsweep.workers.measures.decomposed import Decomposed, image_covariance
-from hushsweep.workers.noise import unit_noise
-from hushsweep.workers.trial import content_id
+from hushsweep.workers.measures.kept import kept_arrays
+from hushsweep.workers.noise import normal_draws
 
 if TYPE_CHECKING:
     from hushsweep.workers.measures.bounds import Bounds
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 _MAX_IMAGES = 32
 _JACOBIANS = 2**30
 """Bytes of Jacobians held at once: several images where they are small, one where it is large."""
-_MEMORY = 2**31
-"""Bytes that a search may take in main memory; on a GPU a quarter of its memory."""
 STILL = 0.01
 """A displacement below this share of the length aimed at is as good as none: rounding would show in its bound."""
 _LINEAR = 1e-6
@@ -76,6 +74,11 @@ class Geometry:
     found: dict[tuple[str, float], Moves] = field(default_factory=dict)
     """What searches that depend on the noise have found so far, by its standard deviation."""
 
+    @property
+    def grey_levels(self) -> Tensor:
+        """Grey levels per normalised unit, ``(channels, 1, 1)``: the box of valid pixels is 255 of them wide."""
+        return 255 / (self.probe.high - self.probe.low)
+
     def moves_at(self, search: str, noise_std: float) -> Moves:
         """Shifts of a search: the common ones, or those found for this noise level."""
         if not SEARCHES[search].per_noise:
@@ -103,8 +106,7 @@ class GeometryFinder:
                 (1, *subject.model.input_shape), dtype=torch.float64, device=subject.activations.device
             )
             self._mean_features = subject.double_model.features(zero).flatten(1)
-        memory = torch.cuda.mem_get_info(zero.device)[1] // 4 if zero.is_cuda else _MEMORY
-        self._max_items = items_that_fit(subject.double_model, zero, memory)
+        self._max_items = items_that_fit(subject.double_model, zero, search_memory(zero.device))
 
     @cached_property
     def _covariance(self) -> Tensor:
@@ -130,7 +132,6 @@ class GeometryFinder:
                     model=self._model,
                     part=part,
                     x=x,
-                    searches=self._options.searches,
                     noise_stds=self._noise_stds,
                     covariance=lambda: self._covariance,
                 )
@@ -167,23 +168,6 @@ class GeometryFinder:
     def _probe(self, part: Sequence[int], seed: int, x: Tensor, decomposed: Decomposed | None) -> Probe:
         options, subject = self._options, self._subject
         batches = torch.split(x, self._max_items)
-        indices = self._indices(part)
-
-        def noise(purpose: str, count: int) -> Tensor:
-            draws = [
-                unit_noise(
-                    "gaussian",
-                    subject.model.feature_shape,
-                    seed=seed,
-                    purpose=f"bounds-{purpose}",
-                    image_indices=indices,
-                    draw=draw,
-                    device=x.device,
-                )
-                for draw in range(count)
-            ]
-            return torch.stack(draws, dim=1)
-
         return Probe(
             model=self._model,
             exact=subject.double_model,
@@ -193,7 +177,7 @@ class GeometryFinder:
             step=options.step,
             count=options.directions,
             decompositions=lambda: [] if decomposed is None else decomposed.images,
-            noise=noise,
+            noise=lambda purpose, count: self._noise(purpose, subject.model.feature_shape, part, seed, count),
             low=self._low,
             high=self._high,
             max_items=self._max_items,
@@ -211,8 +195,17 @@ class GeometryFinder:
             },
         )
 
-    def _indices(self, part: Sequence[int]) -> list[int]:
-        return [int(self._subject.activations.images.indices[position]) for position in part]
+    def _noise(
+        self, purpose: str, shape: Sequence[int], part: Sequence[int], seed: int, count: int
+    ) -> Tensor:
+        return normal_draws(
+            shape,
+            seed=seed,
+            purpose=f"bounds-{purpose}",
+            image_indices=self._subject.image_indices(part),
+            count=count,
+            device=self._subject.activations.device,
+        )
 
     def _shifts(self, name: str, probe: Probe, part: Sequence[int], seed: int) -> Shifts:
         """Run a search, or find it run: a level that is added later needs no new one."""
@@ -228,43 +221,33 @@ class GeometryFinder:
             "options": {**probe.options, "step": probe.step, "count": probe.count},
             "precision": self._options.precision,
             "seed": seed,
-            "images": self._indices(part),
+            "images": self._subject.image_indices(part),
         }
-        file = cache / "shifts" / f"{content_id(key)}.npz"
-        if not file.exists():
-            found = _as_stored(name, SEARCHES[name].find(probe))
-            arrays = {key: value.cpu().numpy() for key, value in found._asdict().items() if value is not None}
+
+        def compute() -> dict[str, np.ndarray]:
+            found = SEARCHES[name].find(probe)._asdict()
+            arrays = {key: value.cpu().numpy() for key, value in found.items() if value is not None}
             if name not in _FULL_PRECISION:
                 arrays["input_shift"] = arrays["input_shift"].astype(np.float32)
-            write_atomically(file, lambda stream: np.savez(stream, **arrays))
-        with np.load(file, allow_pickle=False) as stored:
-            kept = {key: torch.from_numpy(stored[key]).to(probe.x.device) for key in stored.files}
+            return arrays
+
+        stored = kept_arrays(cache / "shifts", key, compute)
+        kept = {key: torch.from_numpy(value).to(probe.x.device) for key, value in stored.items()}
         return Shifts(kept.pop("input_shift").double(), **kept)
 
     def _blurred(self, part: Sequence[int], seed: int, x: Tensor) -> Tensor:
         """Squared norms of J'u at blurred images: their mean over blur and signs u is that of tr J'J."""
-        options, subject, indices = self._options, self._subject, self._indices(part)
+        options, model = self._options, self._model
+        blurs, normals = (
+            self._noise(purpose, shape, part, seed, options.prior_draws).unbind(1)
+            for purpose, shape in (("prior", model.input_shape), ("signs", model.feature_shape))
+        )
         found = []
-        for draw in range(options.prior_draws):
-            blur, signs = (
-                unit_noise(
-                    "gaussian",
-                    shape,
-                    seed=seed,
-                    purpose=f"bounds-{purpose}",
-                    image_indices=indices,
-                    draw=draw,
-                    device=x.device,
-                )
-                for purpose, shape in (
-                    ("prior", subject.model.input_shape),
-                    ("signs", subject.model.feature_shape),
-                )
-            )
-            signs = torch.where(signs > 0, 1.0, -1.0).to(self._model.dtype)
+        for blur, normal in zip(blurs, normals, strict=True):
+            signs = torch.where(normal > 0, 1.0, -1.0).to(model.dtype)
             with torch.enable_grad():
-                points = (x + options.prior_std * blur).to(self._model.dtype).requires_grad_()
-                (product,) = torch.autograd.grad(self._model.features(points), points, signs)
+                points = (x + options.prior_std * blur).to(model.dtype).requires_grad_()
+                (product,) = torch.autograd.grad(model.features(points), points, signs)
             found.append(product.flatten(1).double().square().sum(1))
         return torch.stack(found, dim=1)
 
@@ -279,7 +262,7 @@ def _as_stored(name: str, shifts: Shifts) -> Shifts:
 def _moves(shifts: Shifts, probe: Probe, options: Bounds) -> Moves:
     """Send shifted images through the exact network: nothing of a bound is linearised."""
     shift = shifts.input_shift
-    feature_shift = _displacements(probe, shift)
+    feature_shift = _feature_shift(probe, shift)
     modes = dct(shift) if options.basis == "dct" else shift
     return Moves(
         shift,
@@ -292,15 +275,8 @@ def _moves(shifts: Shifts, probe: Probe, options: Bounds) -> Moves:
     )
 
 
-def _displacements(probe: Probe, shift: Tensor) -> Tensor:
-    n, m = shift.shape[:2]
-    flat = shift.flatten(0, 1)
-    return torch.cat(
-        [
-            probe.exact.features(probe.x[part // m] + flat[part]).flatten(1) - probe.clean[part // m]
-            for part in torch.split(torch.arange(n * m, device=shift.device), probe.max_items)
-        ]
-    ).reshape(n, m, -1)
+def _feature_shift(probe: Probe, shift: Tensor) -> Tensor:
+    return torch.cat(list(probe.displacements(shift))).reshape(*shift.shape[:2], -1)
 
 
 def _is_linear(probe: Probe, shifts: Shifts, feature_shift: Tensor) -> Tensor:
@@ -312,6 +288,6 @@ def _is_linear(probe: Probe, shifts: Shifts, feature_shift: Tensor) -> Tensor:
     moved: Tensor = feature_shift.norm(dim=2)
     if shifts.linear_distance is not None:
         return moved.sub(shifts.linear_distance).abs().le(_LINEAR * moved)
-    half = _displacements(probe, shifts.input_shift / 2)
+    half = _feature_shift(probe, shifts.input_shift / 2)
     bent: Tensor = (feature_shift - 2 * half).norm(dim=2)
     return bent.le(_LINEAR * moved)

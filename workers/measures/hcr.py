@@ -18,29 +18,19 @@ from torch import Tensor
 from hushsweep.workers.bounds import bound_modes
 from hushsweep.workers.bounds.search import ShiftSearch
 from hushsweep.workers.measures.accuracy import mean_statistic
-from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject, check_limits
+from hushsweep.workers.measures.base import (
+    FittedPoint,
+    MeasureRows,
+    Statistic,
+    Subject,
+    check_limits,
+    row_schema,
+)
 from hushsweep.workers.measures.shift_finder import ShiftFinder
 
 _UNBOUNDED = "no finite bound: in float64 the features do not change along a shift of this size"
 _UNIT = "normalised pixel"
 _MEANS = ("std_bound_mean", "std_bound_low_mean", "mse_bound")
-
-
-_NUMBERS = ("std_bound_mean", "std_bound_median", "std_bound_max", "std_bound_low_mean", "mse_bound")
-_PER_IMAGE = pa.schema(
-    [
-        ("point_id", pa.string()),
-        ("image_index", pa.int64()),
-        ("image", pa.string()),
-        ("label", pa.int64()),
-        *((name, pa.float64()) for name in _NUMBERS),
-        *((name, pa.list_(pa.float64())) for name in ("shift_norm", "feature_shift_norm", "chi_square")),
-        ("lsqr_iterations", pa.list_(pa.int32())),
-        ("lsqr_residual", pa.list_(pa.float64())),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +218,7 @@ class _Collector:
             for point_id, (total, count) in self._modes.items()
         ]
         return MeasureRows(
-            per_image=[pa.Table.from_pylist(self._rows, schema=_PER_IMAGE)],
+            per_image=[pa.Table.from_pylist(self._rows, schema=row_schema("per_image/hcr"))],
             modes=pa.concat_tables(modes) if modes else None,
             shifts=pa.concat_tables(self._shifts) if self._shifts else None,
         )

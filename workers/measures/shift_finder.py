@@ -6,17 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.bounds.search import ShiftSearch, items_that_fit, search_shifts
+from hushsweep.workers.devices import search_memory
 from hushsweep.workers.measures.base import Subject
-from hushsweep.workers.noise import unit_noise
-from hushsweep.workers.trial import content_id
+from hushsweep.workers.measures.kept import kept_arrays
+from hushsweep.workers.noise import normal_draws
 
 if TYPE_CHECKING:
     from hushsweep.workers.measures.hcr import Hcr
 
-_MEMORY = 2**31
-"""Bytes that a search may take in main memory; on a GPU a quarter of its memory."""
 _SEARCH_OPTIONS = ("restarts", "rounds", "step", "lsqr_tolerance", "max_iterations", "precision")
 """What the shifts depend on; the other options only choose images and modes."""
 
@@ -29,13 +27,12 @@ class ShiftFinder:
         self._dtype = getattr(torch, options.precision)
         self._model = subject.double_model if options.precision == "float64" else subject.model
         device = subject.activations.device
-        memory = torch.cuda.mem_get_info(device)[1] // 4 if device.type == "cuda" else _MEMORY
         zero = torch.zeros((1, *subject.model.input_shape), dtype=self._dtype, device=device)
-        self.max_items = items_that_fit(self._model, zero, memory)
+        self.max_items = items_that_fit(self._model, zero, search_memory(device))
 
     def run(self, part: range, x: Tensor, seed: int) -> ShiftSearch:
         """Find the shifts of some images, or find them found: a level that is added later needs no new search."""
-        indices = [int(index) for index in self._subject.activations.images.indices[part.start : part.stop]]
+        indices = self._subject.image_indices(part)
         if self._subject.cache is None:
             return self._find(indices, x, seed)
         options = {name: getattr(self._options, name) for name in _SEARCH_OPTIONS}
@@ -46,33 +43,29 @@ class ShiftFinder:
             "seed": seed,
             "images": indices,
         }
-        file = self._subject.cache / "shifts" / f"{content_id(key)}.npz"
-        if not file.exists():
+
+        def compute() -> dict[str, np.ndarray]:
             found = self._find(indices, x, seed)
-            arrays = {name: value.cpu().numpy() for name, value in found._asdict().items()}
-            write_atomically(file, lambda stream: np.savez(stream, **arrays))
-        with np.load(file, allow_pickle=False) as stored:
-            return ShiftSearch(*(torch.from_numpy(stored[name]).to(x.device) for name in ShiftSearch._fields))
+            return {name: value.cpu().numpy() for name, value in found._asdict().items()}
+
+        stored = kept_arrays(self._subject.cache / "shifts", key, compute)
+        return ShiftSearch(*(torch.from_numpy(stored[name]).to(x.device) for name in ShiftSearch._fields))
 
     def _find(self, indices: list[int], x: Tensor, seed: int) -> ShiftSearch:
         options, subject = self._options, self._subject
-        starts = [
-            unit_noise(
-                "gaussian",
-                subject.model.feature_shape,
-                seed=seed,
-                purpose="hcr-start",
-                image_indices=indices,
-                draw=restart,
-                device=x.device,
-            )
-            for restart in range(options.restarts)
-        ]
+        starts = normal_draws(
+            subject.model.feature_shape,
+            seed=seed,
+            purpose="hcr-start",
+            image_indices=indices,
+            count=options.restarts,
+            device=x.device,
+        )
         return search_shifts(
             self._model,
             subject.double_model,
             x.to(self._dtype),
-            torch.stack(starts, dim=1),
+            starts,
             noise_std=subject.rms(),
             rounds=options.rounds,
             step=options.step,

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hushsweep.workers.bounds.chi_square import require_positive
 from hushsweep.workers.bounds.search.jacobian import smallest_directions
-from hushsweep.workers.bounds.search.probe import Probe, Shifts, check_noise_std
+from hushsweep.workers.bounds.search.probe import Probe, Shifts
 from hushsweep.workers.bounds.search.scale import length, replace_zeros, spread
 
 _GRID = 16
@@ -35,7 +36,7 @@ def large_step(probe: Probe, noise_std: float, start: Shifts | None = None) -> S
     Raises:
         ValueError: ``noise_std`` is not a positive number.
     """
-    check_noise_std(noise_std)
+    require_positive("noise_std", noise_std)
     shift = replace_zeros(
         probe, (smallest_directions(probe) if start is None else start).input_shift.double()
     )

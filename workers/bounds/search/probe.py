@@ -1,13 +1,14 @@
 """What every search is given, what it returns, and the measurement that all of them share."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from hushsweep.workers.bounds.chi_square import require_positive
 from hushsweep.workers.bounds.shifts import FeatureMap
 
 if TYPE_CHECKING:
@@ -65,9 +66,7 @@ class Probe:
                 f"clean: expected features of {len(self.x)} images, got shape {tuple(self.clean.shape)}"
             )
         for name in ("reference_std", "step"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}: expected a finite number > 0, got {value}")
+            require_positive(name, getattr(self, name))
         for name in ("count", "max_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected a whole number >= 1, got {getattr(self, name)}")
@@ -103,6 +102,15 @@ class Probe:
         return still
 
     @torch.no_grad()
+    def displacements(self, input_shift: Tensor) -> Iterator[Tensor]:
+        """Yield the displacements that shifts ``(n, m, *input)`` cause, exact in the network, ``(part, features)``.
+
+        All ``n m`` rows come in order, at most ``max_items`` together.
+        """
+        m, shift = input_shift.shape[1], input_shift.flatten(0, 1)
+        for rows in torch.split(torch.arange(len(shift), device=shift.device), self.max_items):
+            yield self.exact.features(self.x[rows // m] + shift[rows]).flatten(1) - self.clean[rows // m]
+
     def distances(self, input_shift: Tensor) -> Tensor:
         """Return the lengths of the displacements that shifts cause, exact in the network.
 
@@ -112,15 +120,8 @@ class Probe:
         Returns:
             ``(n, m)`` float64, feature units.
         """
-        n, m = input_shift.shape[:2]
-        shift = input_shift.flatten(0, 1)
-        found = [
-            (self.exact.features(self.x[rows // m] + shift[rows]).flatten(1) - self.clean[rows // m]).norm(
-                dim=1
-            )
-            for rows in torch.split(torch.arange(n * m, device=shift.device), self.max_items)
-        ]
-        return torch.cat(found).reshape(n, m)
+        found = [part.norm(dim=1) for part in self.displacements(input_shift)]
+        return torch.cat(found).reshape(input_shift.shape[:2])
 
 
 class Shifts(NamedTuple):
@@ -142,13 +143,3 @@ class Search:
     """Whether it asks for the exact decompositions; one per noise does so only without ``start``."""
     per_noise: bool = False
     """Whether it depends on the noise: ``start`` is the Shifts of another search, or None."""
-
-
-def check_noise_std(noise_std: float) -> None:
-    """Refuse a noise standard deviation that a search cannot use.
-
-    Raises:
-        ValueError: it is not a positive number.
-    """
-    if not (math.isfinite(noise_std) and noise_std > 0):
-        raise ValueError(f"noise_std: expected a finite number > 0, got {noise_std!r}")

@@ -1,11 +1,10 @@
 """The most distant valid image that the noise leaves hard to tell from the true one."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from hushsweep.workers.bounds.search.probe import Probe, Shifts, check_noise_std
+from hushsweep.workers.bounds.chi_square import require_positive
+from hushsweep.workers.bounds.search.probe import Probe, Shifts
 from hushsweep.workers.bounds.search.scale import (
     INSIDE,
     fill_up,
@@ -44,10 +43,9 @@ def two_point(probe: Probe, noise_std: float, start: Shifts | None = None) -> Sh
     Raises:
         ValueError: ``noise_std`` or the distance is not a positive number.
     """
-    check_noise_std(noise_std)
+    require_positive("noise_std", noise_std)
     distance = probe.options.get("distance", 1.0)
-    if not (math.isfinite(distance) and distance > 0):
-        raise ValueError(f"distance: expected a finite number > 0, got {distance!r}")
+    require_positive("distance", distance)
     limit = probe.still.clamp(min=distance * noise_std)
     starts = probe.options.get("starts", _STARTS)
     begin = far = _far_points(probe, starts)
