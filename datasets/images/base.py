@@ -28,8 +28,14 @@ class DatasetConfig:
         split: None: the split that is reported (``test``; for ``imagefolder`` the root folder itself).
         limit: Number of images, >= 1, at the positions ``floor(i * total / limit)``, so that a folder
             sorted by class stays balanced. None: all.
-        label_column: Parquet only (and cifar100: ``fine_label`` or ``coarse_label``). None: ``label``.
+        label_column: Parquet only (and cifar100: ``fine_label`` or ``coarse_label``; celeba: an attribute). None:
+            ``label`` (``fine_label``; ``Smiling``).
         image_column: Parquet only. None: the column that Hugging Face declares an image, or ``image``.
+        task: A key of ``datasets.tasks.TASKS``: every image gets a primary and a secondary label, and the data
+            set has the parts ``train``, ``validation`` and ``test``. None: the labels as they are.
+        secondary_column: Column of secondary labels (parquet, cifar100, celeba); a task made of two columns.
+        train_limit: Number of images of the part ``train``, >= 1, chosen as ``limit`` chooses, from which anything
+            is learned: see ``datasets.tasks.training_part``. None: all.
     """
 
     name: str
@@ -38,6 +44,9 @@ class DatasetConfig:
     limit: int | None = None
     label_column: str | None = None
     image_column: str | None = None
+    task: str | None = None
+    secondary_column: str | None = None
+    train_limit: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,9 @@ class DatasetInfo:
         mean: Usual normalisation per channel, for pixels with black 0 and white 1; None where there is none.
         std: As ``mean``.
         class_names: Names by label, where known.
+        task: Name of the task; of one made of two columns, both names joined by ``_``. None: there is no task.
+        secondary_classes: As ``classes``, of the secondary labels; None without a task.
+        secondary_names: As ``class_names``, of the secondary labels.
     """
 
     name: str
@@ -71,6 +83,9 @@ class DatasetInfo:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     class_names: tuple[str, ...] | None
+    task: str | None = None
+    secondary_classes: int | None = None
+    secondary_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,10 +129,10 @@ class ImageSet:
     Attributes:
         path: Folder of the decoded cache that holds the arrays.
         images: ``(n, channels, height, width)`` uint8, black 0 and white 255.
-        labels: ``(n,)`` int64.
+        labels: ``(n,)`` int64; of the primary task where there is a task.
         indices: ``(n,)`` int64, position in the full data set before ``limit``: the identity of an image.
         names: ``n`` file names, or split and row number (``test/00017``).
-        secondary: ``(n,)`` int64, labels of a second task, or None.
+        secondary: ``(n,)`` int64, labels of the secondary task, or None.
         undecodable: The images that could not be decoded; ``n + len(undecodable) == info.size``.
         info: Description of the data set.
     """

@@ -8,19 +8,26 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import PIL
 import pyarrow as pa
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from hushsweep.datasets.images.base import DatasetConfig, DatasetError, DatasetInfo, ImageSet
 from hushsweep.datasets.images.decode import DECODER_VERSION, decode_all
-from hushsweep.datasets.images.entry import write_entry
+from hushsweep.datasets.images.entry import write_entry, write_relabelled
 from hushsweep.datasets.images.geometry import Geometry
 from hushsweep.datasets.images.registry import describe_source, limited, open_source
+from hushsweep.datasets.images.source import ImageSource, array_bytes, digest, pixels_of
+
+_OF_TASKS = ("task", "secondary_classes", "secondary_names")
 
 
 def load_images(config: DatasetConfig, geometry: Geometry, *, cache_dir: Path, threads: int = 2) -> ImageSet:
     """Decode a data set, or map what an earlier call, here or in another process, has decoded.
+
+    The same images under other labels are one file on the disk, where it has hard links.
 
     Memory does not grow with the number of images. Images that cannot be decoded are listed in
     ``ImageSet.undecodable``; the rest keep their place in ``ImageSet.indices``.
@@ -49,8 +56,14 @@ def load_images(config: DatasetConfig, geometry: Geometry, *, cache_dir: Path, t
             if (found := _open(target)) is not None:
                 return found
             positions = limited(info.total, config.limit)
-            images = decode_all(source, positions, geometry, threads)
-            _replace(target, lambda folder: write_entry(folder, source, info, positions, images))
+            pixels = _pixel_key(config.name, source, positions, geometry)
+
+            def fill(folder: Path) -> None:
+                if not write_relabelled(folder, source, info, positions, pixels):
+                    images = decode_all(source, positions, geometry, threads)
+                    write_entry(folder, source, info, positions, images, pixels)
+
+            _replace(target, fill)
             return ImageSet.open(target)
     except OSError as error:
         raise DatasetError(
@@ -60,8 +73,17 @@ def load_images(config: DatasetConfig, geometry: Geometry, *, cache_dir: Path, t
 
 
 def _key(info: DatasetInfo, geometry: Geometry) -> str:
-    identity = [asdict(info), asdict(geometry), DECODER_VERSION, PIL.__version__]
+    described = asdict(info)
+    if info.task is None:  # images that were decoded before there were tasks are found again
+        described = {key: described[key] for key in described if key not in _OF_TASKS}
+    identity = [described, asdict(geometry), DECODER_VERSION, PIL.__version__]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _pixel_key(name: str, source: ImageSource, positions: NDArray[np.int64], geometry: Geometry) -> str:
+    """The same for entries that differ in labels alone."""
+    identity = [pixels_of(name, source), asdict(geometry), DECODER_VERSION, PIL.__version__]
+    return digest([json.dumps(identity, sort_keys=True).encode(), array_bytes(source.index_of(positions))])
 
 
 def _open(folder: Path) -> ImageSet | None:

@@ -46,6 +46,11 @@ def _open(config: DatasetConfig, published: Published) -> ImageSource:
     label = config.label_column or columns[0]
     if label not in columns:
         raise DatasetError(f"{config.name}: unknown label_column {label!r}; known: {', '.join(columns)}")
+    if config.secondary_column == label or config.secondary_column not in (None, *columns):
+        raise DatasetError(
+            f"{config.name}: secondary_column must be one of {', '.join(columns)} and not the label_column, "
+            f"got {config.secondary_column!r}"
+        )
     secondary = next((column for column in columns if column != label), None)
     root = resolve_root(config)
     batches = _BATCHES[published.name][split]
@@ -74,12 +79,16 @@ def _open_batches(
     batches = [_read_batch(folder / name, wanted, published) for name in _BATCHES[published.name][split]]
     pixels = np.concatenate([batch[0] for batch in batches])
     labels = [np.concatenate(parts) for parts in zip(*(batch[1] for batch in batches), strict=True)]
-    names = _class_names(folder / _META_FILE[published.name], _NAME_KEYS[label]) or published.class_names
+    meta = folder / _META_FILE[published.name]
+    names = _class_names(meta, _NAME_KEYS[label]) or published.class_names
+    secondary_names = _class_names(meta, _NAME_KEYS[secondary]) if secondary else None
     return ImageSource(
         split=split,
         fingerprint=digest([array_bytes(pixels), *map(array_bytes, labels)]),
         labels=labels[0],
         secondary=labels[1] if secondary else None,
+        secondary_classes=len(secondary_names) if secondary_names else None,
+        secondary_names=secondary_names,
         contents=from_array(pixels),
         name_of=numbered(split),
         classes=len(names) if names else int(labels[0].max()) + 1,

@@ -18,6 +18,7 @@ from hushsweep.datasets.images.base import (
     ROWS_FILE,
     DatasetError,
     DatasetInfo,
+    ImageSet,
     Undecodable,
 )
 from hushsweep.datasets.images.decode import Decoded
@@ -30,6 +31,7 @@ def write_entry(
     info: DatasetInfo,
     positions: NDArray[np.int64],
     images: Generator[Decoded, None, None],
+    pixels: str,
 ) -> None:
     """Fill an empty folder, flushed to the disk, so that ``ImageSet.open`` can read it.
 
@@ -39,6 +41,7 @@ def write_entry(
         info: Its description.
         positions: Ascending positions of the images in the data set.
         images: What ``decode_all`` yields for them.
+        pixels: What tells these images, at this geometry, from others whatever their labels.
 
     Raises:
         DatasetError: images of different sizes, or none decodable.
@@ -48,10 +51,41 @@ def write_entry(
         decodable, undecodable = _write_images(file, source, info, positions, images)
         _sync_file(file)
     _write_rows(folder / ROWS_FILE, source, decodable)
-    meta = {"info": asdict(info), "undecodable": [[u.index, u.image, u.reason] for u in undecodable]}
-    with (folder / META_FILE).open("wb") as meta_file:
-        meta_file.write(json.dumps(meta).encode())
-        _sync_file(meta_file)
+    _write_meta(folder / META_FILE, info, undecodable, pixels)
+
+
+def write_relabelled(
+    folder: Path, source: ImageSource, info: DatasetInfo, positions: NDArray[np.int64], pixels: str
+) -> bool:
+    """Fill an empty folder from one beside it that holds the same images under other labels; False if none does.
+
+    Args:
+        folder: As for ``write_entry``, like all that follow.
+        source: The opened data set.
+        info: Its description.
+        positions: Ascending positions of the images in the data set.
+        pixels: What tells the images from others.
+    """
+    for meta in folder.parent.glob(f"*/{META_FILE}"):
+        try:
+            if json.loads(meta.read_bytes()).get("pixels") != pixels:
+                continue
+            other = ImageSet.open(meta.parent)
+            os.link(meta.parent / IMAGES_FILE, folder / IMAGES_FILE)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+            continue  # damaged, deleted at this moment, or a file system without links
+        decodable = positions[np.isin(source.index_of(positions), other.indices)]
+        _write_rows(folder / ROWS_FILE, source, decodable)
+        _write_meta(folder / META_FILE, info, list(other.undecodable), pixels)
+        return True
+    return False
+
+
+def _write_meta(path: Path, info: DatasetInfo, undecodable: list[Undecodable], pixels: str) -> None:
+    rows = [[u.index, u.image, u.reason] for u in undecodable]
+    with path.open("wb") as file:
+        file.write(json.dumps({"info": asdict(info), "undecodable": rows, "pixels": pixels}).encode())
+        _sync_file(file)
 
 
 def _write_images(
@@ -68,7 +102,8 @@ def _write_images(
     undecodable: list[Undecodable] = []
     for position, decoded in zip(positions.tolist(), images, strict=True):
         if isinstance(decoded, str):
-            undecodable.append(Undecodable(position, source.name_of(position), decoded))
+            index = int(source.index_of(np.array(position)))
+            undecodable.append(Undecodable(index, source.name_of(position), decoded))
             continue
         writer = writer or _ArrayWriter(file, decoded.shape)
         if decoded.shape != writer.shape:
@@ -114,7 +149,7 @@ class _ArrayWriter:
 
 def _write_rows(path: Path, source: ImageSource, positions: NDArray[np.int64]) -> None:
     columns = {
-        "index": pa.array(positions),
+        "index": pa.array(source.index_of(positions)),
         "label": pa.array(source.labels[positions]),
         "name": pa.array([source.name_of(int(i)) for i in positions], pa.string()),
     }

@@ -71,6 +71,15 @@ def open_imagefolder(config: DatasetConfig) -> ImageSource:
     )
 
 
+def folder_splits(config: DatasetConfig) -> tuple[str, ...]:
+    """The usual splits that are subfolders of the root; none where the subfolders are classes."""
+    names = {entry.name for entry in os.scandir(resolve_root(config)) if entry.is_dir()}
+    found = names & _SPLITS
+    # A class may be called "train"; two splits side by side, or nothing but splits, are splits.
+    all_splits = found == {name for name in names if not name.startswith(".")}
+    return tuple(sorted(found)) if all_splits or ("train" in found and len(found) > 1) else ()
+
+
 def _images_below(folder: Path) -> Iterator[tuple[str, int]]:
     """Paths and sizes of image files in torchvision's order: folders by path, then files by name."""
 

@@ -35,7 +35,7 @@ def open_parquet(config: DatasetConfig) -> ImageSource:
         if shards := shards_of(folder, split):
             return open_shards(config, shards, split=split)
     files = sorted(itertools.chain.from_iterable(folder.glob("*.parquet") for folder in folders))
-    splits = [name for name in _SPLITS if any(shards_of(folder, name) for folder in folders)]
+    splits = parquet_splits(config)
     if files and not splits and not config.split:
         return open_shards(config, files, split="all")
     if splits:
@@ -43,6 +43,13 @@ def open_parquet(config: DatasetConfig) -> ImageSource:
             f"parquet/{split}: no such split under '{root}'; set dataset.split to one of: {', '.join(splits)}"
         )
     raise not_found(config, split, root, f"'{split}-*.parquet'")
+
+
+def parquet_splits(config: DatasetConfig) -> tuple[str, ...]:
+    """The usual splits of which there are files."""
+    root = resolve_root(config)
+    folders = [folder for folder in (root, root / "data") if folder.is_dir()]
+    return tuple(name for name in _SPLITS if any(shards_of(folder, name) for folder in folders))
 
 
 def shards_of(folder: Path, split: str) -> list[Path]:

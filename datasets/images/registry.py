@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hushsweep.datasets.images.base import DatasetConfig, DatasetError, DatasetInfo
+from hushsweep.datasets.images.celeba import open_celeba
 from hushsweep.datasets.images.cifar import open_cifar10, open_cifar100
 from hushsweep.datasets.images.digits import open_digits
 from hushsweep.datasets.images.imagefolder import open_imagefolder
 from hushsweep.datasets.images.mnist import open_fashion_mnist, open_mnist
 from hushsweep.datasets.images.parquet import open_parquet
 from hushsweep.datasets.images.source import ImageSource
+from hushsweep.datasets.tasks.opening import has_task, open_task
 
 Loader = Callable[[DatasetConfig], ImageSource]
 
@@ -25,10 +27,15 @@ LOADERS: dict[str, Loader] = {
     "fashion_mnist": open_fashion_mnist,
     "cifar10": open_cifar10,
     "cifar100": open_cifar100,
+    "celeba": open_celeba,
     "imagefolder": open_imagefolder,
     "parquet": open_parquet,
 }
-_COLUMN_READERS = {"label_column": ("parquet", "cifar100"), "image_column": ("parquet",)}
+_COLUMN_READERS = {
+    "label_column": ("parquet", "cifar100", "celeba"),
+    "image_column": ("parquet",),
+    "secondary_column": ("parquet", "cifar100", "celeba"),
+}
 _PLUG_IN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -56,6 +63,9 @@ def describe_source(config: DatasetConfig, source: ImageSource) -> DatasetInfo:
         mean=source.mean,
         std=source.std,
         class_names=source.class_names,
+        task=source.task,
+        secondary_classes=source.secondary_classes if source.task else None,
+        secondary_names=source.secondary_names if source.task else None,
     )
 
 
@@ -67,17 +77,25 @@ def limited(total: int, limit: int | None) -> NDArray[np.int64]:
 
 
 def open_source(config: DatasetConfig) -> ImageSource:
-    """Open a data set with its loader.
+    """Open a data set with its loader, and give its images the labels of its task where there is one.
 
     Raises:
-        DatasetError: see ``describe_dataset``; or a folder or file cannot be read.
+        DatasetError: see ``describe_dataset``; or a folder or file cannot be read; or the task does not fit.
     """
-    if config.limit is not None and (type(config.limit) is not int or config.limit < 1):
-        raise DatasetError(f"{config.name}: limit must be a whole number >= 1, got {config.limit!r}")
+    for field in ("limit", "train_limit"):
+        limit = getattr(config, field)
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise DatasetError(f"{config.name}: {field} must be a whole number >= 1, got {limit!r}")
+    return open_task(config, _open) if has_task(config) else _open(config)
+
+
+def _open(config: DatasetConfig) -> ImageSource:
     loader = LOADERS[config.name] if config.name in LOADERS else _plug_in(config.name)
     for field, readers in _COLUMN_READERS.items():
         if getattr(config, field) is not None and config.name in LOADERS and config.name not in readers:
-            raise DatasetError(f"{config.name}: {field} is for {' and '.join(readers)} only; leave it out")
+            *others, last = readers
+            known = f"{', '.join(others)} and {last}" if others else last
+            raise DatasetError(f"{config.name}: {field} is for {known} only; leave it out")
     try:
         source = loader(config)
     except OSError as error:

@@ -30,7 +30,9 @@ def open_shards(
     label_column: str = "label",
     secondary_column: str | None = None,
 ) -> ImageSource:
-    """Open shards in the order given; ``config.label_column`` goes before ``label_column``.
+    """Open shards in the order given; the columns that ``config`` names go before the other arguments.
+
+    A ``secondary_column`` that only the argument names may be missing.
 
     Raises:
         DatasetError: unreadable file, columns that do not fit, or images other than the published ones.
@@ -41,14 +43,19 @@ def open_shards(
     declared = _declared_features(schema)
     image_column = config.image_column or _image_column(schema, declared)
     label_column = config.label_column or label_column
+    if config.secondary_column == label_column:
+        raise DatasetError(f"{place}: {label_column!r} is both the label_column and the secondary_column")
     for path in shards:
         _check_columns(place, path, image_column, label_column, published)
-    labels, names = _labels(place, shards, label_column, declared)
+        if config.secondary_column:
+            _check_label_column(place, path, config.secondary_column, "secondary_column", None)
+    labels, names = _labels(place, shards, label_column, "label_column", declared)
     if not len(labels):
         raise DatasetError(f"{place}: no rows in '{shards[0]}'; how to obtain the data: docs/datasets.md")
-    secondary = None
+    secondary, secondary_names = None, None
+    secondary_column = config.secondary_column or secondary_column
     if secondary_column and secondary_column in schema.names:
-        secondary, _ = _labels(place, shards, secondary_column, declared)
+        secondary, secondary_names = _labels(place, shards, secondary_column, "secondary_column", declared)
 
     def contents(positions: NDArray[np.int64]) -> Iterator[Content]:
         return _contents(shards, image_column, positions)
@@ -56,11 +63,17 @@ def open_shards(
     headers = probe(contents(np.arange(min(_PROBES, len(labels)))))
     if published:
         _check_published(place, shards[0], published, headers, int(labels.max()))
+    files = fingerprint_of(shards)
     return ImageSource(
         split=split,
-        fingerprint=digest(text.encode() for text in (fingerprint_of(shards), image_column, label_column)),
+        fingerprint=digest(text.encode() for text in (files, image_column, label_column)),
+        pixels=digest(text.encode() for text in (files, image_column)),
         labels=labels,
         secondary=secondary,
+        secondary_classes=None
+        if secondary is None
+        else max(len(secondary_names or ()), int(secondary.max()) + 1),
+        secondary_names=secondary_names,
         contents=contents,
         name_of=numbered(split),
         classes=max(len(names or ()), int(labels.max()) + 1, published.classes if published else 0),
@@ -114,18 +127,26 @@ def _check_columns(
             f"{place}: '{path}' has no column {image_column!r} of encoded images; "
             f"{elsewhere or 'set dataset.image_column'}; its columns: {columns}"
         )
-    if label_column not in schema.names:
+    _check_label_column(place, path, label_column, "label_column", elsewhere)
+
+
+def _check_label_column(place: str, path: Path, column: str, key: str, elsewhere: str | None) -> None:
+    with _open_file(path) as file:
+        schema = file.schema_arrow
+    if column not in schema.names:
+        kind = "secondary" if key == "secondary_column" else "label"
+        columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
         raise DatasetError(
-            f"{place}: '{path}' has no label column {label_column!r}; "
-            f"{elsewhere or 'set dataset.label_column'}; its columns: {columns}"
+            f"{place}: '{path}' has no {kind} column {column!r}; "
+            f"{elsewhere or f'set dataset.{key}'}; its columns: {columns}"
         )
 
 
 def _labels(
-    place: str, shards: Sequence[Path], column: str, declared: dict[str, Any]
+    place: str, shards: Sequence[Path], column: str, key: str, declared: dict[str, Any]
 ) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """``(total,)`` labels of all shards, and the class names by label where there are any."""
-    parts = [_read_labels(place, path, column) for path in shards]
+    parts = [_read_labels(place, path, column, key) for path in shards]
     if len({part.dtype.kind for part in parts}) > 1:
         raise DatasetError(
             f"{place}: column {column!r} holds numbers in some files and text in others; use one kind"
@@ -142,7 +163,7 @@ def _labels(
     return values, tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def _read_labels(place: str, path: Path, column: str) -> NDArray[Any]:
+def _read_labels(place: str, path: Path, column: str, key: str) -> NDArray[Any]:
     """The labels of one shard, int64 or text."""
     try:
         with _open_file(path) as file:
@@ -152,7 +173,7 @@ def _read_labels(place: str, path: Path, column: str) -> NDArray[Any]:
     if values.null_count:
         raise DatasetError(
             f"{place}: '{path}': {values.null_count} rows have no {column!r}; take them out or set "
-            "dataset.label_column"
+            f"dataset.{key}"
         )
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)

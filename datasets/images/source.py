@@ -32,6 +32,12 @@ class ImageSource:
         std: As ``mean``.
         class_names: By label.
         secondary: ``(total,)`` int64, labels of a second task.
+        secondary_classes: Number of its classes. None: the largest of its labels + 1.
+        secondary_names: By secondary label.
+        task: Name of the task that gave the labels; set by ``datasets.tasks``, not by loaders.
+        indices: ``(total,)`` int64, ascending, position of each image in the full split; set by ``datasets.tasks``
+            where this is a part of it. None: all of it.
+        pixels: Identity of the images whatever their labels. None: ``fingerprint`` stands for them, too.
     """
 
     split: str
@@ -47,6 +53,20 @@ class ImageSource:
     std: tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
     secondary: NDArray[np.int64] | None = None
+    secondary_classes: int | None = None
+    secondary_names: tuple[str, ...] | None = None
+    task: str | None = None
+    indices: NDArray[np.int64] | None = None
+    pixels: str | None = None
+
+    def index_of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions in the full split of images at positions in this part."""
+        return positions if self.indices is None else self.indices[positions]
+
+
+def pixels_of(name: str, source: ImageSource) -> str:
+    """Identity of the images of a data set, the same under all labels where the loader can tell."""
+    return source.pixels or digest([name.encode(), source.split.encode(), source.fingerprint.encode()])
 
 
 def from_array(images: NDArray[np.uint8]) -> Callable[[NDArray[np.int64]], Iterator[Content]]:

@@ -6,6 +6,7 @@ import pytest
 
 from hushsweep.datasets.images import LOADERS, DatasetConfig, describe_dataset
 from hushsweep.datasets.images.published import CIFAR10, CIFAR100, DIGITS, FASHION_MNIST, MNIST
+from hushsweep.datasets.tasks import TASKS
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "datasets.md"
 
@@ -34,9 +35,19 @@ def test_normalisations_are_those_of_the_code(published):
 
 def test_examples_run(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    loader, use = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    tasks, loader, use = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "documented_stripes.py").write_text(loader)
     monkeypatch.syspath_prepend(tmp_path)
     assert describe_dataset(DatasetConfig(name="documented_stripes:open_stripes")).total == 6
     exec(compile(use, str(GUIDE), "exec"), {})
     assert "(100, 1, 32, 32) test/00000 ()" in capsys.readouterr().out
+    exec(compile(tasks, str(GUIDE), "exec"), {})
+    assert "ImageSet(digits/train: 500 images 1x8x8)" in capsys.readouterr().out
+
+
+def test_every_task_is_explained():
+    listed = {
+        name: re.findall(r"`(\w+)`", rest.split("|")[0])
+        for name, rest in first_cells("label for each:\n\n```")
+    }
+    assert listed == {name: list(task.datasets) for name, task in TASKS.items()}

@@ -26,6 +26,7 @@ CONTRACT = {
     "fashion_mnist": ({"limit": 50}, ""),
     "cifar10": ({"limit": 50}, ""),
     "cifar100": ({"limit": 50}, ""),
+    "celeba": ({"limit": 50}, ""),
     "imagefolder": ({"limit": 50, "split": "val"}, "imagenet-sample"),
     "parquet": ({"limit": 50}, "celeba"),
 }
@@ -47,7 +48,7 @@ def test_contract(name, request, tmp_path):
     assert len(info.fingerprint) == 64
     assert info.channels in (1, 3)
     assert info.class_names is None or len(info.class_names) == info.classes
-    assert (info.mean is None) == (info.std is None) == (name in ("imagefolder", "parquet"))
+    assert (info.mean is None) == (info.std is None) == (name in ("celeba", "imagefolder", "parquet"))
     assert info.mean is None or len(info.mean) == len(info.std) == info.channels
     for channels in (1, 3):
         geometry = Geometry(channels=channels, resize=(24, 20), crop=16)
@@ -101,7 +102,7 @@ def test_digits_are_scikit_learns(tmp_path):
         ({"name": "digits", "limit": -3}, "limit must be"),
         ({"name": "digits", "limit": 1.5}, "limit must be"),
         ({"name": "digits", "limit": True}, "limit must be"),
-        ({"name": "digits", "label_column": "x"}, "label_column is for parquet and cifar100 only"),
+        ({"name": "digits", "label_column": "x"}, "label_column is for parquet, cifar100 and celeba only"),
         ({"name": "cifar100", "image_column": "x"}, "image_column is for parquet only"),
         (
             {"name": "cifar100", "label_column": "x"},
