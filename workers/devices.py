@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hushsweep.workers.errors import PlugInError
 
@@ -69,6 +70,11 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def in_channels_last(values: Tensor) -> Tensor:
+    """Lay images or maps out as convolutions like them best, pixel by pixel; other values stay as they are."""
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 from hushsweep.workers.errors import PlugInError
 
 
-def find_plugin(kind: str, name: str, table: Mapping[str, type[Any]], *, needs: Iterable[str]) -> type[Any]:
+def find_plugin(kind: str, name: str, table: Mapping[str, Any], *, needs: Iterable[str]) -> Any:
     """Return the class called ``name`` in ``table``, or import it from ``package.module:Name``.
 
     Args:
@@ -31,7 +31,7 @@ def find_plugin(kind: str, name: str, table: Mapping[str, type[Any]], *, needs: 
     )
 
 
-def _import_plugin(kind: str, name: str, needs: Iterable[str]) -> type[Any]:
+def _import_plugin(kind: str, name: str, needs: Iterable[str]) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from hushsweep.workers.models.load import check_cut as check_cut
     from hushsweep.workers.models.load import load_model as load_model
     from hushsweep.workers.models.split import SplitModel as SplitModel
+    from hushsweep.workers.models.trainable import Trainable as Trainable
+    from hushsweep.workers.models.trainable import starting_state as starting_state
+    from hushsweep.workers.models.trainable import trainable as trainable
     from hushsweep.workers.models.transform import input_transform as input_transform
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -25,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "files": ["is_path"],
         "load": ["check_cut", "load_model"],
         "split": ["SplitModel"],
+        "trainable": ["Trainable", "starting_state", "trainable"],
         "transform": ["input_transform"],
     },
 )

@@ -72,7 +72,12 @@ def check_model(config: ModelConfig, info: DatasetInfo, *, fetch_missing: bool =
         )
     if is_path(config.weights):
         path, label = weights_file(config.weights), config.weights
-        check_fit(path, read_state(path), _shapes(config, architecture, num_classes, info), model=config.name)
+        check_fit(
+            path,
+            read_state(path, part="server"),
+            _shapes(config, architecture, num_classes, info),
+            model=config.name,
+        )
     else:
         published = architecture.published(config.weights)
         label = published.label

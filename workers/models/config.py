@@ -14,8 +14,8 @@ class ModelConfig:
     """A network and where its weights come from; docs/models.md explains each value with examples.
 
     Attributes:
-        name: ``digits_mlp``, ``mnist_mlp``, ``cifar10_cnn``, ``torchvision/NAME``, ``timm/NAME`` or
-            ``package.module:Name``.
+        name: ``digits_mlp``, ``mnist_mlp``, ``cifar10_cnn``, ``conv5``, ``wrn16_4``, ``torchvision/NAME``,
+            ``timm/NAME`` or ``package.module:Name``.
         weights: ``train``, ``prototype``, ``random``, ``pretrained``, a torchvision weights name such as
             ``IMAGENET1K_V1``, or the path of a ``.safetensors``, ``.pth`` or ``.pt`` file.
         seed: Of initial weights and of training.

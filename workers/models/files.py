@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from filelock import FileLock
@@ -46,11 +47,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, *, part: Literal["client", "server"] | None = None) -> dict[str, Tensor]:
     """Read named tensors; nothing in the file is executed.
 
     A checkpoint that keeps them under ``state_dict`` or ``model`` is read too, and the ``module.`` that
     data-parallel training puts before names goes if every name has it.
+
+    Args:
+        path: Of the file.
+        part: Of a file in which a mechanism that learned keeps its client beside the server's network, only that.
 
     Raises:
         PlugInError: the file is damaged or holds anything but tensors.
@@ -65,6 +70,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ) from error
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    learned = {name.partition(".")[0] for name in state} <= {"client", "server"}
+    if learned and part is not None:
+        own = {name: tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
+        return {name.removeprefix(f"{part}."): tensor for name, tensor in own.items()} or state
     return state
 
 

@@ -110,11 +110,15 @@ def _natural_node(traced: Trace) -> fx.Node:
 
 
 def _with_channels(network: nn.Module, channels: int) -> nn.Module:
-    """Make the first convolution take greyscale, as if all three channels were equal: sum its weights."""
+    """Make the first convolution take another number of channels than three.
+
+    Greyscale: as if all three channels were equal, its weights summed. More than three: the first three keep their
+    weights, the further ones get weights drawn with the same standard deviation. Two: greyscale and a further one.
+    """
     if channels == 3:
         return network
     path, first = next((path, m) for path, m in network.named_modules() if isinstance(m, nn.Conv2d))
-    grey = nn.Conv2d(
+    wider = nn.Conv2d(
         channels,
         first.out_channels,
         first.kernel_size,  # type: ignore[arg-type]
@@ -123,8 +127,11 @@ def _with_channels(network: nn.Module, channels: int) -> nn.Module:
         bias=first.bias is not None,
     )
     with torch.no_grad():
-        grey.weight.copy_(first.weight.sum(dim=1, keepdim=True))
-        if first.bias is not None and grey.bias is not None:
-            grey.bias.copy_(first.bias)
-    network.set_submodule(path, grey)
+        known = first.weight if channels > 3 else first.weight.sum(dim=1, keepdim=True)
+        wider.weight[:, : known.shape[1]] = known
+        if channels > known.shape[1]:
+            wider.weight[:, known.shape[1] :].normal_(std=first.weight.std().item())
+        if first.bias is not None and wider.bias is not None:
+            wider.bias.copy_(first.bias)
+    network.set_submodule(path, wider)
     return network

@@ -72,7 +72,9 @@ class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         functions = tuple(timm.layers.get_notrace_functions())
         super().__init__(autowrap_modules=(math, torchvision.ops), autowrap_functions=functions)
-        self.opaque = tuple(timm.layers.get_notrace_modules())
+        # What drops whole branches asks whether it is training, which a trace would answer once and for all.
+        dropping = (torchvision.ops.StochasticDepth, timm.layers.DropPath)
+        self.opaque = (*timm.layers.get_notrace_modules(), *dropping)
         self.calls: dict[str, list[Call]] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:

@@ -42,13 +42,32 @@ def network_shape(transform: InputTransform, info: DatasetInfo) -> tuple[int, in
     return channels, transform.network_size or height, transform.network_size or width
 
 
-def fresh_network(config: ModelConfig, *, info: DatasetInfo, transform: InputTransform) -> nn.Module:
-    """A network in eval mode with the initial weights that ``torch.manual_seed(config.seed)`` gives it."""
+def fresh_network(
+    config: ModelConfig,
+    *,
+    info: DatasetInfo,
+    transform: InputTransform,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    seed: int | None = None,
+) -> nn.Module:
+    """A network in eval mode with the initial weights that ``torch.manual_seed(seed)`` gives it.
+
+    Args:
+        config: The model.
+        info: The data set.
+        transform: Of ``input_transform``.
+        num_classes: Outputs of the head; None: as the configuration and the data set say.
+        in_channels: Of the network's input; None: the images'.
+        seed: None: the configuration's.
+    """
     channels, side, _ = network_shape(transform, info)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed if seed is None else seed)
         network = find_architecture(config.name).build(
-            num_classes=class_count(config, info), in_channels=channels, side=side
+            num_classes=num_classes or class_count(config, info),
+            in_channels=in_channels or channels,
+            side=side,
         )
     return network.eval()
 
@@ -60,6 +79,7 @@ def load_model(
     info: DatasetInfo,
     transform: InputTransform,
     state_dict: Mapping[str, Tensor] | None = None,
+    num_classes: int | None = None,
     device: torch.device | str = "cpu",
 ) -> SplitModel:
     """Load a model as features and head.
@@ -69,7 +89,9 @@ def load_model(
         cut: ``features`` for the natural one, or the path of a module (``layer3.1``).
         info: The data set.
         transform: Of ``input_transform``.
-        state_dict: The weights for ``train`` and ``prototype``, from ``resolve_weights``.
+        state_dict: All weights, from ``resolve_weights`` or ``Trainable.network_state``; they take the place of
+            what the configuration names. None: those, which ``train`` and ``prototype`` do not have.
+        num_classes: Outputs of the head that ``state_dict`` has; None: as the configuration says.
         device: Where it goes.
 
     Raises:
@@ -77,10 +99,12 @@ def load_model(
             images of this size.
     """
     shape = network_shape(transform, info)
-    with _explained(config, shape):
-        network = _with_weights(config, info=info, transform=transform, state_dict=state_dict)
+    with explained(config, shape):
+        network = network_with_weights(
+            config, info=info, transform=transform, state_dict=state_dict, num_classes=num_classes
+        )
         return SplitModel(
-            _cut(config, network, cut, shape).to(device),
+            cut_network(config, network, cut, shape).to(device),
             input_shape=input_shape(transform, info),
             mean=torch.tensor(transform.mean).to(device),
             std=torch.tensor(transform.std).to(device),
@@ -96,28 +120,34 @@ def check_cut(config: ModelConfig, cut: str, *, info: DatasetInfo, transform: In
             still depend on the input while its output is held, as inside a skip connection.
     """
     shape = network_shape(transform, info)
-    with _explained(config, shape):
-        _cut(config, fresh_network(config, info=info, transform=transform), cut, shape)
+    with explained(config, shape):
+        cut_network(config, fresh_network(config, info=info, transform=transform), cut, shape)
 
 
-def _with_weights(
+def network_with_weights(
     config: ModelConfig,
     *,
     info: DatasetInfo,
     transform: InputTransform,
-    state_dict: Mapping[str, Tensor] | None,
+    state_dict: Mapping[str, Tensor] | None = None,
+    num_classes: int | None = None,
 ) -> nn.Module:
+    """The plain network in eval mode, with the weights of ``state_dict`` or else those that are named.
+
+    Raises:
+        PlugInError: the weights are missing or do not fit.
+    """
+    if state_dict is not None:
+        network = fresh_network(config, info=info, transform=transform, num_classes=num_classes)
+        return fill(network, state_dict, config.weights, model=config.name)
     if config.weights in ("train", "prototype"):
-        if state_dict is None:
-            raise PlugInError(
-                f"weights: {config.weights} are made by resolve_weights; pass them as state_dict"
-            )
-        return _filled(config, state_dict, config.weights, info=info, transform=transform)
-    if config.weights == "random":
-        return fresh_network(config, info=info, transform=transform)
-    if is_path(config.weights):
-        state = read_state(weights_file(config.weights))
-        return _filled(config, state, config.weights, info=info, transform=transform)
+        raise PlugInError(f"weights: {config.weights} are made by resolve_weights; pass them as state_dict")
+    if config.weights == "random" or is_path(config.weights):
+        network = fresh_network(config, info=info, transform=transform, num_classes=num_classes)
+        if config.weights == "random":
+            return network
+        state = read_state(weights_file(config.weights), part="server")
+        return fill(network, state, config.weights, model=config.name)
     architecture = find_architecture(config.name)
     published = architecture.published(config.weights)
     published = replace(published, path=fetch(published))  # the hub chooses the folder of what it fetches
@@ -125,22 +155,15 @@ def _with_weights(
     return architecture.build_published(published, in_channels=channels, side=side).eval()
 
 
-def _filled(
-    config: ModelConfig,
-    state: Mapping[str, Tensor],
-    source: str,
-    *,
-    info: DatasetInfo,
-    transform: InputTransform,
-) -> nn.Module:
-    network = fresh_network(config, info=info, transform=transform)
-    check_fit(source, state, network.state_dict(), model=config.name)
+def fill(network: nn.Module, state: Mapping[str, Tensor], source: str, *, model: str) -> nn.Module:
+    """Put weights into a network; PlugInError names ``source`` and ``model`` if they do not fit."""
+    check_fit(source, state, network.state_dict(), model=model)
     network.load_state_dict(state, strict=False)
     return network
 
 
 @contextmanager
-def _explained(config: ModelConfig, shape: tuple[int, int, int]) -> Iterator[None]:
+def explained(config: ModelConfig, shape: tuple[int, int, int]) -> Iterator[None]:
     """Say which model and which input a foreign error is about."""
     try:
         yield
@@ -157,13 +180,14 @@ def _explained(config: ModelConfig, shape: tuple[int, int, int]) -> Iterator[Non
         ) from error
 
 
-def _cut(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, int, int]) -> Cut:
+def cut_network(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, int, int]) -> Cut:
+    """Cut a network, which is in eval mode and gets ``shape``; its two halves are compared with the whole."""
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = network(x)
         if not isinstance(logits, Tensor) or logits.ndim != 2:
             raise PlugInError(f"model {config.name!r}: its output is not one tensor of (images, classes)")
-        split = _split(config, network, cut, shape)
+        split = split_network(config, network, cut, shape)
         # A graph splits exactly; a pair of methods might leave out what forward() does besides.
         difference = (split.head(split.features(x).clone()) - logits).abs().max()
     if not difference <= 1e-4 * logits.abs().max():
@@ -173,7 +197,8 @@ def _cut(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, in
     return split
 
 
-def _split(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, int, int]) -> Cut:
+def split_network(config: ModelConfig, network: nn.Module, cut: str, shape: tuple[int, int, int]) -> Cut:
+    """Cut a network without comparing."""
     if cut == NATURAL:
         return find_architecture(config.name).natural_cut(network)
     paths = [path for path, _ in network.named_modules() if path]

@@ -1,79 +1,57 @@
-"""Our own networks: the two of arXiv:2404.02866 and a small one for the embedded digits."""
+"""Our own networks: those of arXiv:2404.02866 and arXiv:2104.02261, and a small one for the embedded digits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import Preset, Published, no_published_weights
+from hushsweep.workers.models.convolutional import Conv5, HiddenAndClassifier, WideResNet16
 from hushsweep.workers.models.cuts import Cut, MethodCut
 
 
-class Mlp(nn.Module):
+class Mlp(HiddenAndClassifier):
     """Two hidden ReLU layers; with 784 inputs and 784 hidden units the MNIST network of arXiv:2404.02866."""
 
     def __init__(self, *, inputs: int, hidden: int, num_classes: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
+        layers = nn.Sequential(
             nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
         )
-        self.classifier = nn.Linear(hidden, num_classes)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """The second ReLU: ``(n, channels, side, side)`` to ``(n, hidden)``."""
-        features: Tensor = self.layers(x)
-        return features
-
-    def forward_head(self, a: Tensor) -> Tensor:
-        """Logits ``(n, num_classes)`` of features ``(n, hidden)``."""
-        logits: Tensor = self.classifier(a)
-        return logits
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of images."""
-        return self.forward_head(self.forward_features(x))
+        super().__init__(layers, hidden=hidden, num_classes=num_classes)
 
 
-class Cifar10Cnn(nn.Module):
+class Cifar10Cnn(HiddenAndClassifier):
     """The CIFAR-10 network of arXiv:2404.02866: 38,606,730 parameters for 3 channels and 10 classes."""
 
     def __init__(self, *, in_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
+        layers = nn.Sequential(
             *(nn.Conv2d(in_channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),  # 32x32 -> 30x30 -> 15x15
             *(nn.Conv2d(32, 1024, 5), nn.ReLU(), nn.MaxPool2d(3)),  # -> 11x11 -> 3x3
             *(nn.Conv2d(1024, 3072, 3), nn.ReLU(), nn.Flatten()),  # -> 1x1
             *(nn.Linear(3072, 3072), nn.ReLU()),
         )
-        self.classifier = nn.Linear(3072, num_classes)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """The ReLU after the hidden fully connected layer: ``(n, channels, 32, 32)`` to ``(n, 3072)``."""
-        features: Tensor = self.layers(x)
-        return features
-
-    def forward_head(self, a: Tensor) -> Tensor:
-        """Logits ``(n, num_classes)`` of features ``(n, 3072)``."""
-        logits: Tensor = self.classifier(a)
-        return logits
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of images."""
-        return self.forward_head(self.forward_features(x))
+        super().__init__(layers, hidden=3072, num_classes=num_classes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnArchitecture:
-    """One of our own networks."""
+    """One of our own networks.
+
+    Attributes:
+        name: As in a sweep file.
+        side: Of its images in pixels; None: any.
+        epochs: Of training unless told otherwise.
+        make: Builds it from the numbers of channels and classes.
+    """
 
     name: str
-    side: int
+    side: int | None
     epochs: int
-    make: Callable[[int, int], nn.Module]  # (channels, classes)
+    make: Callable[[int, int], nn.Module]
 
     def preset(self, weights: str) -> Preset:
-        """The network's side; channels, classes and normalisation are the data set's."""
+        """The network's side, if it has one; channels, classes and normalisation are the data set's."""
         del weights
         return Preset(side=self.side, resize=self.side, epochs=self.epochs)
 
@@ -83,7 +61,7 @@ class OwnArchitecture:
 
     def build(self, *, num_classes: int, in_channels: int, side: int) -> nn.Module:
         """A fresh network."""
-        if side != self.side:
+        if self.side not in (None, side):
             raise PlugInError(f"model {self.name!r}: network_size: expected {self.side}, got {side}")
         return self.make(in_channels, num_classes)
 
@@ -92,7 +70,7 @@ class OwnArchitecture:
         raise no_published_weights(self.name, published.label)
 
     def natural_cut(self, network: nn.Module) -> Cut:
-        """After the last hidden ReLU."""
+        """Before the classifier."""
         return MethodCut(network)
 
 
@@ -116,6 +94,18 @@ OWN = {
             side=32,
             epochs=7,
             make=lambda channels, classes: Cifar10Cnn(in_channels=channels, num_classes=classes),
+        ),
+        OwnArchitecture(
+            name="conv5",
+            side=None,
+            epochs=50,
+            make=lambda channels, classes: Conv5(in_channels=channels, num_classes=classes),
+        ),
+        OwnArchitecture(
+            name="wrn16_4",
+            side=None,
+            epochs=100,
+            make=lambda channels, classes: WideResNet16(width=4, in_channels=channels, num_classes=classes),
         ),
     )
 }

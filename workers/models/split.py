@@ -73,12 +73,12 @@ class SplitModel:
 
     def features(self, x: Tensor) -> Tensor:
         """The activation at the cut, ``(n, *feature_shape)``, of normalised images ``(n, *input_shape)``."""
-        with _differentiable_attention():
+        with plain_attention():
             return self._cut.features(upsample(x, self._network_size)).clone()
 
     def head(self, a: Tensor) -> Tensor:
         """Logits ``(n, num_classes)`` of features ``(n, *feature_shape)``, which stay as they are."""
-        with _differentiable_attention():
+        with plain_attention():
             return self._cut.head(a.clone() if self._head_writes else a)
 
     def double(self) -> SplitModel:
@@ -105,7 +105,7 @@ class SplitModel:
 
 
 @contextmanager
-def _differentiable_attention() -> Iterator[None]:
+def plain_attention() -> Iterator[None]:
     """Compute attention by plain matrix products: the fused kernels have no forward-mode derivative."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -10,7 +10,6 @@ from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models import ModelConfig, SplitModel, check_cut, input_transform, load_model
 from hushsweep.workers.models.cuts import HookCut
 from hushsweep.workers.models.graphs import GraphCut
-from hushsweep.workers.models.networks import OWN
 
 CLASSES = 7
 ARCHITECTURES = [  # name, side, shape of the natural features, whether the head is affine
@@ -341,7 +340,6 @@ def test_our_own_networks_have_the_published_sizes(name, channels, side, paramet
     assert model.head_is_linear
     features = model.features(torch.randn(2, channels, side, side))
     assert features.min() == 0  # after the last ReLU
-    assert set(OWN) == {"mnist_mlp", "cifar10_cnn", "digits_mlp"}
 
 
 def test_greyscale_into_a_colour_network_sums_its_first_weights(info_of):
