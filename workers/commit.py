@@ -30,6 +30,8 @@ class Outcome:
     levels: dict[str, float]
     """Levels that were searched for, by point."""
     noise_std: dict[str, float | None]
+    validation: Callable[[], dict[str, float]]
+    """Gives the primary accuracy on the validation part, by point; asked only when rows are written."""
     columns: dict[str, Any]
 
 
@@ -70,8 +72,10 @@ def commit(
     if measured and not set(shards) <= store.names(table):
         return 0, {}
     rows, failures = [], dict[str, str]()
+    validation = outcome.validation()
     for point in outcome.points:
         base = _row(point, config, work_id, outcome)
+        base["validation_top1"] = validation.get(point.point_id)
         if point.point_id in outcome.inapplicable:
             rows.append({**base, "status": "not_applicable", "reason": outcome.inapplicable[point.point_id]})
             continue
@@ -104,13 +108,18 @@ def _shard_name(work_id: str, measure: MeasureConfig, shard: int, shards: int) -
 
 
 def commit_failures(
-    store: Store, trial: Trial, failures: dict[tuple[str, str], str], columns: dict[str, Any]
+    store: Store,
+    trial: Trial,
+    failures: dict[tuple[str, str], str],
+    columns: dict[str, Any],
+    *,
+    status: str = "failed",
 ) -> None:
-    """Write a failed row for every (point_id, measure_id) in ``failures``.
+    """Write a row with a reason and no number for every (point_id, measure_id) in ``failures``.
 
     The file is named after the points in it, so that what fails at another step has a file of its own.
     """
-    outcome = Outcome(points=(), inapplicable={}, levels={}, noise_std={}, columns=columns)
+    outcome = Outcome(points=(), inapplicable={}, levels={}, noise_std={}, validation=dict, columns=columns)
     by_measure = dict[str, list[dict[str, Any]]]()
     for point in trial.points:
         for config in point.measures:
@@ -118,12 +127,12 @@ def commit_failures(
             if reason is not None:
                 row = _row(point, config, trial.trial_id, outcome)
                 by_measure.setdefault(config.measure_id, []).append(
-                    {**row, "status": "failed", "reason": reason}
+                    {**row, "status": status, "reason": reason}
                 )
     for measure_id, rows in by_measure.items():
         points = content_id([row["point_id"] for row in rows])
         shard = f"{trial.shard}of{trial.shards}"
-        store.write("measurements", f"{trial.trial_id}.{measure_id}.{points}.{shard}.failed", rows)
+        store.write("measurements", f"{trial.trial_id}.{measure_id}.{points}.{shard}.{status}", rows)
 
 
 def _row(point: PointConfig, config: MeasureConfig, computed_by: str, outcome: Outcome) -> dict[str, Any]:

@@ -17,23 +17,31 @@ import torch
 
 from hushsweep.datasets.images import DatasetConfig, DatasetInfo, ImageSet, describe_dataset, load_images
 from hushsweep.datasets.results import Store, StoreError
+from hushsweep.datasets.tasks import training_part, validation_part
 from hushsweep.workers.commit import Outcome, commit, commit_failures, write_shard
 from hushsweep.workers.devices import device_name, peak_memory, resolve_device, threads
 from hushsweep.workers.features import Activations, shard_range
 from hushsweep.workers.fitting import LevelSearch, fit_point
+from hushsweep.workers.learning.learn import VALIDATION_IMAGES, Learned, LearningTask, learn
+from hushsweep.workers.measures.accuracy import count_hits
 from hushsweep.workers.measures.base import FittedPoint, Subject
 from hushsweep.workers.measures.registry import find_measure
-from hushsweep.workers.mechanisms import ActivationStatistics
+from hushsweep.workers.mechanisms import ActivationStatistics, find_mechanism
+from hushsweep.workers.mechanisms.learned import LearnedMechanism
 from hushsweep.workers.models import (
     InputTransform,
     ModelConfig,
     SplitModel,
+    Trainable,
+    find_architecture,
     input_transform,
     is_path,
     load_model,
+    trainable,
 )
+from hushsweep.workers.models.flops import flops
 from hushsweep.workers.progress import Progress, Report
-from hushsweep.workers.training import resolve_weights
+from hushsweep.workers.training import ResolvedWeights, resolve_weights
 from hushsweep.workers.trial import Execution, MeasureConfig, PointConfig, StageConfig, Trial, content_id
 
 CACHE_VERSION = 1
@@ -104,9 +112,10 @@ def _measure(
             inapplicable={key: reason for key, reason in inapplicable.items() if reason is not None},
             levels=found,
             noise_std={p.point_id: _noise_std(fitted[p.point_id]) for p in points},
+            validation=lambda: run.validation(list(fitted.values())),
             columns={
                 **columns,
-                "weights_digest": run.weights_digest,
+                **run.columns,
                 "computed_at": datetime.now(UTC),
                 "seconds": time.perf_counter() - started if computed else None,
                 "peak_memory": peak_memory(run.device) if computed else None,
@@ -135,20 +144,12 @@ class _Run:
             device,
             report,
         )
-        info = describe_dataset(trial.dataset)
-        self.transform = input_transform(trial.model, info, input_size=trial.input_size)
-        images = _images(trial.dataset, info, self.transform, store.cache_dir, execution.decode_threads)
-        self.model, self.weights_digest = _model(
-            trial.model,
-            trial.cut,
-            trial.dataset,
-            info,
-            self.transform,
-            store.models_dir,
-            store.cache_dir,
-            device,
-            _modified(trial.model.weights),
-        )
+        self._validation = dict[str, float]()
+        self.info = describe_dataset(trial.dataset)
+        self.transform = input_transform(trial.model, self.info, input_size=trial.input_size)
+        images = self._part(trial.dataset)
+        self.learned = self._learn()
+        self.model, self.weights_digest = self._network()
         positions = shard_range(len(images), trial.shard, trial.shards)
         activations = self._activations(images)
         self.subject = Subject(
@@ -158,6 +159,110 @@ class _Run:
             cache=store.cache_dir,
             key={**self._key(images), "salt": trial.salt},
             progress=lambda images: report(Progress(images=images)),
+            part=lambda name: self._part(
+                training_part(trial.dataset) if name == "train" else validation_part(trial.dataset)
+            ),
+            fresh=self._fresh,
+            full_epochs=find_architecture(trial.model.name).preset("train").epochs,
+        )
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """What the rows of all measures say of network and mechanism."""
+        columns: dict[str, Any] = {"weights_digest": self.weights_digest}
+        learner = _learner(self.trial)
+        if learner is None or self.learned is None:
+            return columns
+        stage, mechanism = learner
+        shape = self.model.input_shape if stage.at == "input" else self.model.feature_shape
+        return {
+            **columns,
+            "mechanism_digest": self.learned.digest,
+            "client_flops": mechanism.flops(self.learned.client, shape),
+            "server_flops": flops(self._fresh(self.model.num_classes, 0, 0), self.model.input_shape),
+        }
+
+    def _part(self, dataset: DatasetConfig) -> ImageSet:
+        info = describe_dataset(dataset)
+        threads = self.execution.decode_threads
+        return _images(dataset, info, self.transform, self.store.cache_dir, threads)
+
+    def _fresh(self, classes: int, extra_channels: int, seed: int) -> Trainable:
+        channels = self.transform.geometry.channels + extra_channels
+        return trainable(
+            self.trial.model,
+            self.trial.cut,
+            info=self.info,
+            transform=self.transform,
+            num_classes=classes,
+            in_channels=channels if extra_channels else None,
+            seed=seed,
+            device=self.device,
+        )
+
+    def _learn(self) -> Learned | None:
+        """Learn what the trial's mechanism learns, if it is one that does."""
+        learner, trial = _learner(self.trial), self.trial
+        if learner is None:
+            return None
+        stage, mechanism = learner
+        base = None if mechanism.server == "scratch" else self._weights()
+        return learn(
+            stage.name,
+            mechanism,
+            stage.at,
+            LearningTask(
+                model=trial.model,
+                cut=trial.cut,
+                dataset=trial.dataset,
+                info=self.info,
+                transform=self.transform,
+                seed=trial.points[0].seed,
+                base=(base and base.digest) or f"{trial.model.weights}/{trial.model.seed}",
+                device=self.device,
+            ),
+            base_state=lambda: base and base.state_dict,
+            models_dir=self.store.models_dir,
+            cache_dir=self.store.cache_dir,
+            decode_threads=self.execution.decode_threads,
+            report=self.report,
+        )
+
+    def _weights(self) -> ResolvedWeights:
+        return resolve_weights(
+            self.trial.model,
+            info=self.info,
+            transform=self.transform,
+            dataset=self.trial.dataset,
+            models_dir=self.store.models_dir,
+            cache_dir=self.store.cache_dir,
+            device=self.device,
+        )
+
+    def _network(self) -> tuple[SplitModel, str | None]:
+        """The network that is evaluated, and what identifies its weights: learned with a mechanism, or the model's."""
+        trial, learned = self.trial, self.learned
+        if learned is not None and learned.server is not None:
+            model = load_model(
+                trial.model,
+                trial.cut,
+                info=self.info,
+                transform=self.transform,
+                state_dict=learned.server,
+                num_classes=trial.model.num_classes or self.info.classes,
+                device=self.device,
+            )
+            return model, learned.digest
+        return _model(
+            trial.model,
+            trial.cut,
+            trial.dataset,
+            self.info,
+            self.transform,
+            self.store.models_dir,
+            self.store.cache_dir,
+            self.device,
+            _modified(trial.model.weights),
         )
 
     @cached_property
@@ -174,7 +279,7 @@ class _Run:
         fitted, found, failures = dict[str, FittedPoint](), dict[str, float](), dict[str, str]()
         for point in self.trial.points:
             try:
-                fitted[point.point_id], level = fit_point(point, self.statistics, self._search)
+                fitted[point.point_id], level = fit_point(point, self.statistics, self._search, self.learned)
             except StoreError:
                 raise
             except Exception as error:  # one point's chain may not fit while the others do
@@ -184,13 +289,24 @@ class _Run:
                 found[point.point_id] = level
         return fitted, found, failures
 
+    def validation(self, points: list[FittedPoint]) -> dict[str, float]:
+        """Primary accuracy of points on the validation part, where the data set has a task; computed once."""
+        if self.info.task is None:
+            return {}
+        if not self._validation:
+            part = validation_part(self.trial.dataset)
+            images = self._part(replace(part, limit=min(part.limit or VALIDATION_IMAGES, VALIDATION_IMAGES)))
+            subject = replace(
+                self.subject, activations=self._activations(images), positions=range(len(images))
+            )
+            hits = count_hits(subject, points, draws=1, stream="validation/").top1.mean(axis=1)
+            self._validation = {p.point_id: float(top1) for p, top1 in zip(points, hits, strict=True)}
+        return self._validation
+
     def _search(self, stage: StageConfig) -> LevelSearch:
         subject = self.subject
         if stage.calibration != "half":
-            dataset = replace(self.trial.dataset, split=stage.calibration)
-            info = describe_dataset(dataset)
-            threads = self.execution.decode_threads
-            images = _images(dataset, info, self.transform, self.store.cache_dir, threads)
+            images = self._part(replace(self.trial.dataset, split=stage.calibration))
             subject = replace(subject, activations=self._activations(images))
         images = subject.activations.images
         return LevelSearch(
@@ -231,6 +347,15 @@ class _Run:
             "precision": self.trial.precision,
             "device": self.device.type,
         }
+
+
+def _learner(trial: Trial) -> tuple[StageConfig, LearnedMechanism] | None:
+    """The mechanism that learns, and its stage: the same for all points of a trial, but for what acts afterwards."""
+    for stage in trial.points[0].stages:
+        mechanism = find_mechanism(stage.name)
+        if issubclass(mechanism, LearnedMechanism):
+            return stage, mechanism(**stage.parameters)
+    return None
 
 
 def _head_suffices(point: PointConfig) -> bool:

@@ -10,9 +10,11 @@ import numpy as np
 from filelock import FileLock
 
 from hushsweep.datasets.results.files import write_json
+from hushsweep.workers.learning.learn import Learned
 from hushsweep.workers.measures.accuracy import count_hits
 from hushsweep.workers.measures.base import FittedPoint, FittedStage, Subject
 from hushsweep.workers.mechanisms import ActivationStatistics, Unchanged, find_mechanism
+from hushsweep.workers.mechanisms.learned import LearnedMechanism
 from hushsweep.workers.trial import PointConfig, StageConfig, content_id
 
 _GRID = np.geomspace(2.0**-8, 2.0**12, 21)
@@ -37,6 +39,7 @@ def fit_point(
     config: PointConfig,
     statistics: dict[str, ActivationStatistics],
     search: Callable[[StageConfig], LevelSearch],
+    learned: Learned | None = None,
 ) -> tuple[FittedPoint, float | None]:
     """Fit every mechanism of a point's chain.
 
@@ -44,6 +47,7 @@ def fit_point(
         config: the point.
         statistics: of the clean activations, by the place where a stage acts: ``cut`` and ``input``.
         search: gives the images on which a stage with a target finds its level.
+        learned: what the chain's mechanism has learned, if it is one that learns.
 
     Returns:
         The fitted point, and the level found if one was searched for.
@@ -56,7 +60,7 @@ def fit_point(
         (place for place, s in enumerate(config.stages) if s.target_accuracy_loss is not None), None
     )
     if targeted is None:
-        return _fit(config.point_id, config.seed, config.stages, statistics), None
+        return _fit(config.point_id, config.seed, config.stages, statistics, learned), None
     stage = config.stages[targeted]
     where = search(stage)
     level = _remembered(where, config, lambda: _search_level(config, targeted, statistics, where))
@@ -66,14 +70,24 @@ def fit_point(
 
 
 def _fit(
-    point_id: str, seed: int, stages: Sequence[StageConfig], statistics: dict[str, ActivationStatistics]
+    point_id: str,
+    seed: int,
+    stages: Sequence[StageConfig],
+    statistics: dict[str, ActivationStatistics],
+    learned: Learned | None = None,
 ) -> FittedPoint:
     fitted = []
     for place, stage in enumerate(stages):
-        mechanism = find_mechanism(stage.name)(**stage.parameters).fit(statistics[stage.at])
+        settings = find_mechanism(stage.name)(**stage.parameters)
+        if isinstance(settings, LearnedMechanism):
+            assert learned is not None
+            mechanism = settings.bind(learned.client, learned.digest)
+        else:
+            mechanism = settings.fit(statistics[stage.at])
         if not isinstance(mechanism, Unchanged):
             fitted.append(FittedStage(f"{stage.at}/{place}", stage.at, mechanism))
-    return FittedPoint(point_id=point_id, seed=seed, stages=tuple(fitted))
+    leaves = stages[-1].at if stages else "cut"
+    return FittedPoint(point_id=point_id, seed=seed, stages=tuple(fitted), leaves=leaves)
 
 
 def _with_level(stages: Sequence[StageConfig], targeted: int, level: float) -> tuple[StageConfig, ...]:

@@ -13,6 +13,12 @@ class Progress:
     complete: int = 0
     """(point, measure) pairs whose rows are durable."""
     failed: int = 0
+    epoch: int | None = None
+    """Epochs of a mechanism's training that are done."""
+    epochs: int | None = None
+    """Epochs that this training has in all."""
+    score: float | None = None
+    """Accuracy of the primary task on the validation part after that epoch, under noise."""
 
 
 Report = Callable[[Progress], None]

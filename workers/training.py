@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from filelock import FileLock
 from safetensors.torch import save_file
 
 from hushsweep.datasets.images import describe_dataset, load_images
+from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import find_architecture
 from hushsweep.workers.models.check import check_model, class_count
@@ -60,7 +61,8 @@ def resolve_weights(
 ) -> ResolvedWeights:
     """Make the weights of a model or find them made; several processes make them once.
 
-    ``train`` learns all of the data set's ``train`` split; ``prototype`` stores images of the reported one.
+    ``train`` learns the data set's ``train`` split, or ``train_limit`` images of it; ``prototype`` stores images
+    of the reported one.
 
     Args:
         config: The model.
@@ -101,7 +103,7 @@ def resolve_weights(
                 )
             else:
                 set_prototypes(network, images, prepare=_prepare(transform, device))
-            _store(path, network.state_dict(), settings)
+            store_weights(path, network.state_dict(), settings)
             if config.weights == "train":
                 checkpoint.unlink(missing_ok=True)
     return ResolvedWeights(read_state(path), digest)
@@ -127,8 +129,8 @@ def weights_digest(
 
 
 def _learned(config: ModelConfig, dataset: DatasetConfig) -> DatasetConfig:
-    """The images that the weights are made of: all of the split ``train``, or the reported ones as prototypes."""
-    return replace(dataset, split="train", limit=None) if config.weights == "train" else dataset
+    """The images that the weights are made of: those to learn from, or the reported ones as prototypes."""
+    return training_part(dataset) if config.weights == "train" else dataset
 
 
 def same_classes(first: DatasetInfo, second: DatasetInfo) -> bool:
@@ -191,8 +193,8 @@ def _prepare(transform: InputTransform, device: torch.device) -> Callable[[Tenso
     return lambda images: upsample(normalise(images, mean, std), transform.network_size)
 
 
-def _store(path: Path, state: dict[str, Tensor], settings: dict[str, Any]) -> None:
-    """Write the file under a temporary name, and give it its own once it is on the disk."""
+def store_weights(path: Path, state: dict[str, Tensor], settings: dict[str, Any]) -> None:
+    """Write tensors with the settings that made them: under a temporary name, until they are on the disk."""
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
     try:

@@ -17,6 +17,7 @@ from torch import nn
 
 from hushsweep.datasets.images import DatasetConfig, DatasetError, describe_dataset, load_images
 from hushsweep.workers.errors import PlugInError
+from hushsweep.workers.learning import loop
 from hushsweep.workers.models import ModelConfig, SplitModel, input_transform, load_model
 from hushsweep.workers.training import ResolvedWeights, resolve_weights
 
@@ -140,7 +141,7 @@ def start(folder: Path, epochs: int) -> subprocess.Popen[str]:
 def epoch_of(folder: Path) -> int:
     for path in (folder / "cache" / "checkpoints").glob("[!.]*"):
         try:
-            return int(torch.load(path, weights_only=True)["epoch"])
+            return len(torch.load(path, weights_only=True)["losses"])
         except FileNotFoundError:  # the training ended meanwhile
             return -1
     return 0
@@ -209,21 +210,19 @@ class Small(nn.Module):
 
 
 def test_dropout_and_batch_statistics_resume_too(tmp_path, monkeypatch):
-    from hushsweep.workers.models import recipe
-
     config = ModelConfig(
         name=f"{__name__}:Small", epochs=4, training_threads=1, batch_size=599
     )  # 1198 = 2 * 599
     whole = resolve(config, tmp_path / "whole")
-    save, saved = recipe._save, []
+    save, saved = loop._save, []
 
-    def interrupted(path, **state):
-        save(path, **state)
-        saved.append(state["epoch"])
+    def interrupted(path, modules, optimisers, history, best):
+        save(path, modules, optimisers, history, best)
+        saved.append(len(history.losses))
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipe, "_save", interrupted)
+    monkeypatch.setattr(loop, "_save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         resolve(config, tmp_path / "cut")
     assert same(whole, resolve(config, tmp_path / "cut"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from hushsweep.workers.bounds import chi_square_gaussian, chi_square_laplace
@@ -27,7 +28,12 @@ class ActivationStatistics:
 
 
 class FittedMechanism(Protocol):
-    """A mechanism ready to act. One with a density between shifted inputs also has ``chi_square``."""
+    """A mechanism ready to act. One with a density between shifted inputs also has ``chi_square``.
+
+    One whose output is, given its input, Gaussian with independent entries also has ``moments``: mean and standard
+    deviation, ``(n, d)`` each. Where what leaves is a code of the activations, ``moments`` are the code's, ``code``
+    gives it without noise and ``back`` is what the server makes of it.
+    """
 
     def apply(self, activations: Tensor, noise: UnitNoise) -> Tensor:
         """Return what leaves, of the same shape and dtype; ``activations`` stay as they are."""
@@ -72,6 +78,17 @@ class AdditiveNoise:
     def fisher_std(self) -> float:
         """Standard deviation of the Gaussian noise with the same Fisher information: b of Laplace noise of scale b."""
         return self.noise_std if self.law == "gaussian" else self.noise_std / math.sqrt(2)
+
+    @property
+    def moments(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """Mean and standard deviation, ``(n, d)`` each, of what leaves given activations; of Gaussian noise alone."""
+        if self.law != "gaussian":
+            raise AttributeError(f"{self.law} noise is not Gaussian")
+        return self._moments
+
+    def _moments(self, activations: Tensor) -> tuple[Tensor, Tensor]:
+        mean = activations.flatten(1)
+        return mean, torch.full_like(mean, self.noise_std)
 
     def chi_square(self, feature_shift: Tensor) -> Tensor:
         """Chi-square divergence of the noised activations shifted by ``feature_shift``.
