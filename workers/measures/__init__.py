@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from hushsweep.workers.measures.base import Subject as Subject
     from hushsweep.workers.measures.bounds import Bounds as Bounds
     from hushsweep.workers.measures.hcr import Hcr as Hcr
+    from hushsweep.workers.measures.information import Information as Information
+    from hushsweep.workers.measures.masks import Masks as Masks
     from hushsweep.workers.measures.registry import MEASURES as MEASURES
     from hushsweep.workers.measures.registry import find_measure as find_measure
+    from hushsweep.workers.measures.secondary import Secondary as Secondary
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -22,6 +25,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "base": ["Measure", "MeasureRows", "Statistic", "Subject"],
         "bounds": ["Bounds"],
         "hcr": ["Hcr"],
+        "information": ["Information"],
+        "masks": ["Masks"],
         "registry": ["MEASURES", "find_measure"],
+        "secondary": ["Secondary"],
     },
 )

@@ -1,18 +1,18 @@
 """What a measure is, and what it is given of a trial."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from hushsweep.datasets.images import ImageSet
 from hushsweep.datasets.results import arrow_schema
 from hushsweep.workers.features import Activations
 from hushsweep.workers.mechanisms import AdditiveNoise, FittedMechanism
-from hushsweep.workers.models import SplitModel
+from hushsweep.workers.models import SplitModel, Trainable
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,24 @@ def reports(position: int, step: int) -> bool:
     return step == 1 or position % step == 1
 
 
+def no_part(name: str) -> ImageSet:
+    """Stand for the parts of a subject that was made without any.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"there is no part {name!r} of these images to learn from")
+
+
+def no_fresh_network(classes: int, extra_channels: int, seed: int) -> Trainable:
+    """Stand for the architecture of a subject that was made without one.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError("the architecture of this network is not known, so no fresh one can be built")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FittedPoint:
     """A point with every mechanism of its chain fitted."""
@@ -37,6 +55,8 @@ class FittedPoint:
     point_id: str
     seed: int
     stages: tuple[FittedStage, ...]
+    leaves: str = "cut"
+    """Where what leaves is taken: ``cut``, or ``input`` if the last mechanism acts there."""
     step: int = 1
     """2 if every other image chose the level: then only positions 1, 3, 5, ... are reported."""
 
@@ -51,6 +71,13 @@ class FittedPoint:
             mechanism = self.stages[0].mechanism
             return mechanism if isinstance(mechanism, AdditiveNoise) else None
         return None
+
+    @property
+    def channel(self) -> FittedStage | None:
+        """The stage, if what leaves is, given the image, Gaussian with independent entries, and not `cut_noise`."""
+        if len(self.stages) != 1 or self.cut_noise is not None:
+            return None
+        return self.stages[0] if hasattr(self.stages[0].mechanism, "moments") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +94,12 @@ class Subject:
     key: dict[str, Any] = field(default_factory=dict)
     """Identifies data, model, weights and cut."""
     progress: Callable[[int], None] = field(default=lambda images: None)
+    part: Callable[[str], ImageSet] = field(default=no_part)
+    """``train`` and ``validation``: images to learn from and to choose on, as the network sees the reported ones."""
+    fresh: Callable[[int, int, int], Trainable] = field(default=no_fresh_network)
+    """Given classes, channels beside the image's own, and a seed: an untrained network of the server's architecture."""
+    full_epochs: int | None = None
+    """Of a training of the server's architecture, where it names a number."""
 
     def image_indices(self, positions: Iterable[int]) -> list[int]:
         """Return the places in the full data set of images at positions: the keys of their noise."""
@@ -81,22 +114,6 @@ class Subject:
     def double_model(self) -> SplitModel:
         """The same network in float64, made when first asked for."""
         return self.model.double()
-
-
-def check_limits(options: Any) -> None:
-    """Hold a dataclass to the limits ``ge`` and ``gt`` in its fields' metadata; null may stand where it is default.
-
-    Raises:
-        ValueError: naming the field, the limit and what was found.
-    """
-    for declared in fields(options):
-        value, limits = getattr(options, declared.name), declared.metadata
-        if limits and value is None and declared.default is None:
-            continue
-        if "ge" in limits and not value >= limits["ge"]:
-            raise ValueError(f"{declared.name}: expected a number >= {limits['ge']}, got {value}")
-        if "gt" in limits and not (math.isfinite(value) and value > limits["gt"]):
-            raise ValueError(f"{declared.name}: expected a finite number > {limits['gt']}, got {value}")
 
 
 class Statistic(NamedTuple):

@@ -5,9 +5,19 @@ from typing import Any
 from hushsweep.workers.measures.accuracy import Accuracy
 from hushsweep.workers.measures.bounds import Bounds
 from hushsweep.workers.measures.hcr import Hcr
+from hushsweep.workers.measures.information import Information
+from hushsweep.workers.measures.masks import Masks
+from hushsweep.workers.measures.secondary import Secondary
 from hushsweep.workers.plugins import find_plugin
 
-MEASURES: dict[str, type[Any]] = {"accuracy": Accuracy, "bounds": Bounds, "hcr": Hcr}
+MEASURES: dict[str, type[Any]] = {
+    "accuracy": Accuracy,
+    "bounds": Bounds,
+    "hcr": Hcr,
+    "information": Information,
+    "masks": Masks,
+    "secondary": Secondary,
+}
 
 
 def find_measure(name: str) -> type[Any]:
@@ -16,4 +26,6 @@ def find_measure(name: str) -> type[Any]:
     Raises:
         PlugInError: no such measure; the message suggests the nearest name.
     """
-    return find_plugin("measure", name, MEASURES, needs=("VERSION", "inapplicable", "measure", "summarise"))
+    needs = ("VERSION", "inapplicable", "measure", "summarise")
+    found: type[Any] = find_plugin("measure", name, MEASURES, needs=needs)
+    return found
