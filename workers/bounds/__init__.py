@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from hushsweep.workers.bounds.barankin import barankin_from_gram as barankin_from_gram
     from hushsweep.workers.bounds.barankin import barankin_variance_bound as barankin_variance_bound
     from hushsweep.workers.bounds.basis import Basis as Basis
+    from hushsweep.workers.bounds.channel import Moments as Moments
+    from hushsweep.workers.bounds.channel import chi_square_channel as chi_square_channel
+    from hushsweep.workers.bounds.channel import fisher_map as fisher_map
     from hushsweep.workers.bounds.chi_square import chi_square_anisotropic as chi_square_anisotropic
     from hushsweep.workers.bounds.chi_square import chi_square_gaussian as chi_square_gaussian
     from hushsweep.workers.bounds.chi_square import chi_square_laplace as chi_square_laplace
@@ -41,6 +44,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "barankin": ["barankin_from_gram", "barankin_variance_bound"],
         "basis": ["Basis"],
+        "channel": ["Moments", "chi_square_channel", "fisher_map"],
         "chi_square": ["chi_square_anisotropic", "chi_square_gaussian", "chi_square_laplace"],
         "cosine": ["dct", "idct"],
         "cramer_rao": ["CramerRao", "Decomposition", "cramer_rao_variance_bound", "decompose"],

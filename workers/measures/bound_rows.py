@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hushsweep.workers.bounds import idct
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Subject, row_schema
-from hushsweep.workers.measures.geometry import Geometry
+from hushsweep.workers.measures.geometry import Chunk
 from hushsweep.workers.measures.noise_level import HOLDS_FOR, Found
 from hushsweep.workers.noise import stream_generator
 
@@ -33,7 +33,7 @@ class Collector:
     def add(
         self,
         point: FittedPoint,
-        geometry: Geometry,
+        geometry: Chunk,
         found: Sequence[Found],
         reported: Container[int],
         drawn: Container[int],
@@ -107,7 +107,7 @@ class Collector:
             }
         )
 
-    def _draw(self, point: FittedPoint, geometry: Geometry, bound: Found, complete: Sequence[int]) -> None:
+    def _draw(self, point: FittedPoint, geometry: Chunk, bound: Found, complete: Sequence[int]) -> None:
         for row in complete:
             x = geometry.probe.x[row]
             if bound.variance is not None and not bound.estimate:
@@ -123,7 +123,7 @@ class Collector:
                 self._picture(point, geometry, row, "moved", bound, x + bound.moved[row])
 
     def _picture(
-        self, point: FittedPoint, geometry: Geometry, row: int, kind: str, bound: Found | None, x: Tensor
+        self, point: FittedPoint, geometry: Chunk, row: int, kind: str, bound: Found | None, x: Tensor
     ) -> None:
         levels = (x - geometry.probe.low) * geometry.grey_levels
         grey = levels.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
@@ -162,7 +162,7 @@ class _ModeSums:
             ]
 
 
-def _columns(bound: Found, geometry: Geometry, options: Bounds) -> dict[str, list[Any]]:
+def _columns(bound: Found, geometry: Chunk, options: Bounds) -> dict[str, list[Any]]:
     """Turn a bound into columns of the table, a value per image."""
     n = len(geometry.positions)
     columns = dict[str, Any](bound.columns)

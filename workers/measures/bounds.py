@@ -2,10 +2,11 @@
 
 Everything that does not depend on the noise (Jacobian, its decomposition, shifts and the displacements they cause) is
 found once per image and serves all noise levels; see `geometry`. What one bound is at one noise level is in
-`noise_level`, what becomes of it in the tables in `bound_rows`.
+`noise_level`, what becomes of it in the tables in `bound_rows`. Noise that acts on the image or whose size depends on
+it shares nothing between points: see `channel_geometry` and `channel_bounds`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar, Literal, get_args
@@ -16,18 +17,20 @@ import pyarrow.compute as pc
 
 from hushsweep.workers.bounds import rero_bound
 from hushsweep.workers.bounds.search import SEARCHES
+from hushsweep.workers.limits import check_limits
 from hushsweep.workers.measures.accuracy import mean_statistic
 from hushsweep.workers.measures.base import (
     FittedPoint,
     MeasureRows,
     Statistic,
     Subject,
-    check_limits,
     reports,
 )
 from hushsweep.workers.measures.bound_rows import Collector
-from hushsweep.workers.measures.geometry import STARTS, GeometryFinder
-from hushsweep.workers.measures.noise_level import HOLDS_FOR, bounds_at
+from hushsweep.workers.measures.channel_bounds import channel_bounds
+from hushsweep.workers.measures.channel_geometry import Channel, find_channel
+from hushsweep.workers.measures.geometry import STARTS, Chunk, GeometryFinder
+from hushsweep.workers.measures.noise_level import HOLDS_FOR, Found, bounds_at
 
 BoundName = Literal["cramer_rao", "barankin", "hcr", "dfil", "van_trees", "two_point", "mmse", "rero"]
 SearchName = Literal[
@@ -86,7 +89,7 @@ class Bounds:
     max_iterations: int | None = field(default=None, metadata={"ge": 1})
     """Iterations of a linear solve at most; null is twice the number of inputs."""
     precision: Literal["float64", "float32"] = "float64"
-    """Number format of Jacobian and linear solves; everything after them is float64."""
+    """Number format of Jacobian and linear solves; float64 after them, and wherever noise depends on the image."""
     memory_gb: float = field(default=8.0, metadata={"gt": 0})
     """Memory that the exact Jacobian of an image may take, GiB; above it, it is estimated."""
     distance: float = field(default=1.0, metadata={"gt": 0})
@@ -134,28 +137,55 @@ class Bounds:
         return bounds + tuple(name for name in self.searches if SEARCHES[name].needs_jacobian)
 
     def inapplicable(self, point: FittedPoint) -> str | None:
-        """Only noise of a known density at the cut has bounds."""
-        if point.cut_noise is None:
-            return "no bound: the chain is not a single additive noise at the cut"
-        if point.cut_noise.noise_std == 0:
+        """Only noise of a known density at the cut has bounds, or any that is Gaussian given the image."""
+        if point.cut_noise is None and point.channel is None:
+            return (
+                "no bound: the chain is not a single additive noise at the cut, nor a single noise that is Gaussian "
+                "with independent entries given the image"
+            )
+        noise = point.cut_noise or (point.channel and point.channel.mechanism)
+        if getattr(noise, "noise_std", None) == 0:
             return "no bound: without noise nothing bounds the reader"
         return None
 
     def measure(self, subject: Subject, points: Sequence[FittedPoint]) -> MeasureRows:
-        """Bound every point on the images of the shard; all points share what does not depend on the noise."""
-        finder = GeometryFinder(self, subject, sorted({_noise_std(point) for point in points}))
+        """Bound every point on the images of the shard."""
         collector = Collector(self, subject)
         reported = {step: self._reported(subject, step) for step in {point.step for point in points}}
-        drawn = {step: frozenset(_evenly(chosen, self.pictures)) for step, chosen in reported.items()}
-        chosen = sorted(set(chain(*reported.values())).intersection(subject.positions))
-        for part in finder.parts(chosen):
+        additive = [point for point in points if point.cut_noise is not None]
+        for point, chunk, found in chain(
+            self._additive(subject, additive, reported),
+            self._channels(subject, [point for point in points if point.channel is not None], reported),
+        ):
+            chosen = reported[point.step]
+            collector.add(point, chunk, found, set(chosen), frozenset(_evenly(chosen, self.pictures)))
+        return collector.rows()
+
+    def _additive(
+        self, subject: Subject, points: Sequence[FittedPoint], reported: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[FittedPoint, Chunk, list[Found]]]:
+        """Bound points of additive noise at the cut; all of them share what does not depend on the noise."""
+        if not points:
+            return
+        finder = GeometryFinder(self, subject, sorted({_noise_std(point) for point in points}))
+        for part in finder.parts(_chosen(subject, points, reported)):
             for seed in sorted({point.seed for point in points}):
                 geometry = finder.find(part, seed)
                 for point in (point for point in points if point.seed == seed):
-                    found = bounds_at(self, geometry, point)
-                    collector.add(point, geometry, found, set(reported[point.step]), drawn[point.step])
+                    yield point, geometry, bounds_at(self, geometry, point)
             subject.progress(len(part))
-        return collector.rows()
+
+    def _channels(
+        self, subject: Subject, points: Sequence[FittedPoint], reported: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[FittedPoint, Chunk, list[Found]]]:
+        """Bound points whose noise depends on the image: each has its own Jacobians."""
+        for point in points:
+            assert point.channel is not None
+            channel = Channel(point.channel, subject)
+            for part in channel.parts(_chosen(subject, [point], reported)):
+                geometry = find_channel(self, subject, point, channel, part)
+                yield point, geometry, channel_bounds(self, geometry)
+                subject.progress(len(part))
 
     def _reported(self, subject: Subject, step: int) -> list[int]:
         """Positions that points of a step report: evenly spaced, since folders go class by class."""
@@ -186,6 +216,14 @@ def _evenly(items: Sequence[int], count: int) -> list[int]:
     if count >= size:
         return list(items)
     return [item for rank, item in enumerate(items) if rank * count // size != (rank - 1) * count // size]
+
+
+def _chosen(
+    subject: Subject, points: Sequence[FittedPoint], reported: Mapping[int, Sequence[int]]
+) -> list[int]:
+    """Positions of this shard that some of the points report."""
+    every = chain(*(reported[step] for step in {point.step for point in points}))
+    return sorted(set(every).intersection(subject.positions))
 
 
 def _noise_std(point: FittedPoint) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ from torch import Tensor
 from hushsweep.workers.bounds import dct, linear_gaussian_mmse
 from hushsweep.workers.bounds.cramer_rao import Decomposition, decompose, exact_bytes
 from hushsweep.workers.bounds.jacobian import Active, active_entries, jacobian
+from hushsweep.workers.bounds.shifts import FeatureMap
 from hushsweep.workers.measures.base import Subject
 from hushsweep.workers.measures.kept import kept_arrays
 from hushsweep.workers.measures.sizes import GIB
-from hushsweep.workers.models import SplitModel
 
 if TYPE_CHECKING:
     from hushsweep.workers.measures.bounds import Bounds
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 _WORKING = 2 * GIB
 _LARGEST_COVARIANCE = 4096
 """Entries of an image up to which the covariance of all pairs is formed: 134 MB."""
+
+
+class Differentiable(FeatureMap, Protocol):
+    """A network, or anything else whose Jacobian is asked for."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        ...
 
 
 class Decomposed:
@@ -34,7 +43,7 @@ class Decomposed:
         options: Bounds,
         subject: Subject,
         *,
-        model: SplitModel,
+        model: Differentiable,
         part: Sequence[int],
         x: Tensor,
         noise_stds: Sequence[float],
@@ -107,7 +116,7 @@ class Decomposed:
         return "mmse" in self._options.bounds and self._inputs <= _LARGEST_COVARIANCE
 
     def _decompose(self) -> list[Decomposition]:
-        basis = _flat_dct(self._x.shape[1:]) if self._options.basis == "dct" else None
+        basis = flat_dct(self._x.shape[1:]) if self._options.basis == "dct" else None
         found, mmse = list[Decomposition](), list[Tensor]()
         noise_stds = torch.tensor(self._noise_stds, dtype=torch.float64, device=self._x.device)
         held = int(self.active.features.sum()) * self._inputs * self._x.element_size()
@@ -144,7 +153,9 @@ def _decompositions(arrays: dict[str, np.ndarray], device: torch.device) -> list
     return [Decomposition(**{**empty, **images[number]}) for number in sorted(images)]  # type: ignore[arg-type]
 
 
-def _flat_dct(shape: torch.Size) -> Callable[[Tensor], Tensor]:
+def flat_dct(shape: torch.Size) -> Callable[[Tensor], Tensor]:
+    """Return the DCT of flat images ``(..., p)`` of a shape ``(channels, height, width)``."""
+
     def basis(v: Tensor) -> Tensor:
         return dct(v.reshape(*v.shape[:-1], *shape)).flatten(-3)
 

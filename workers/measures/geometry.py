@@ -22,8 +22,8 @@ from hushsweep.workers.noise import normal_draws
 if TYPE_CHECKING:
     from hushsweep.workers.measures.bounds import Bounds
 
-_MAX_IMAGES = 32
-_JACOBIANS = 2**30
+MAX_IMAGES = 32
+JACOBIANS = 2**30
 """Bytes of Jacobians held at once: several images where they are small, one where it is large."""
 STILL = 0.01
 """A displacement below this share of the length aimed at is as good as none: rounding would show in its bound."""
@@ -58,11 +58,22 @@ class Moves:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """Some images of one seed."""
+class Chunk:
+    """Some images that are bounded together."""
 
     positions: Sequence[int]
     probe: Probe
+
+    @property
+    def grey_levels(self) -> Tensor:
+        """Grey levels per normalised unit, ``(channels, 1, 1)``: the box of valid pixels is 255 of them wide."""
+        return 255 / (self.probe.high - self.probe.low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry(Chunk):
+    """Some images of one seed, under noise that does not depend on them."""
+
     decomposed: Decomposed | None
     moves: Mapping[str, Moves]
     """By search, as far as they serve all noise levels."""
@@ -73,11 +84,6 @@ class Geometry:
     measure_moves: Callable[[Shifts], Moves]
     found: dict[tuple[str, float], Moves] = field(default_factory=dict)
     """What searches that depend on the noise have found so far, by its standard deviation."""
-
-    @property
-    def grey_levels(self) -> Tensor:
-        """Grey levels per normalised unit, ``(channels, 1, 1)``: the box of valid pixels is 255 of them wide."""
-        return 255 / (self.probe.high - self.probe.low)
 
     def moves_at(self, search: str, noise_std: float) -> Moves:
         """Shifts of a search: the common ones, or those found for this noise level."""
@@ -92,14 +98,19 @@ class Geometry:
         return self.found[search, noise_std]
 
 
+def valid_box(subject: Subject) -> tuple[Tensor, Tensor]:
+    """Normalised values of a black and of a white pixel, ``(channels, 1, 1)`` float64 each."""
+    std, mean = subject.model.std.double(), subject.model.mean.double()
+    return (0 - mean) / std, (1 - mean) / std
+
+
 class GeometryFinder:
     """Finds the geometry of images chunk by chunk; the decomposition is shared by all seeds."""
 
     def __init__(self, options: Bounds, subject: Subject, noise_stds: Sequence[float]) -> None:
         self._options, self._subject, self._noise_stds = options, subject, noise_stds
         self._model = subject.double_model if options.precision == "float64" else subject.model
-        std, mean = subject.model.std.double(), subject.model.mean.double()
-        self._low, self._high = (0 - mean) / std, (1 - mean) / std
+        self._low, self._high = valid_box(subject)
         self._last: tuple[Sequence[int], Tensor, Decomposed | None] | None = None
         with torch.no_grad():
             zero = torch.zeros(
@@ -116,7 +127,7 @@ class GeometryFinder:
         """Cut the positions into chunks whose Jacobians fit together."""
         model = self._subject.model
         one = 8 * int(np.prod(model.input_shape)) * int(np.prod(model.feature_shape))
-        size = max(1, min(_MAX_IMAGES, _JACOBIANS // one))
+        size = max(1, min(MAX_IMAGES, JACOBIANS // one))
         return [positions[start : start + size] for start in range(0, len(positions), size)]
 
     @torch.no_grad()

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from hushsweep.workers.bounds import bound_modes
 from hushsweep.workers.bounds.search import ShiftSearch
+from hushsweep.workers.limits import check_limits
 from hushsweep.workers.measures.accuracy import mean_statistic
 from hushsweep.workers.measures.base import (
     FittedPoint,
     MeasureRows,
     Statistic,
     Subject,
-    check_limits,
     row_schema,
 )
 from hushsweep.workers.measures.shift_finder import ShiftFinder

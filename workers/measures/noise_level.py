@@ -18,6 +18,7 @@ from hushsweep.workers.bounds import (
     two_point_mse_bound_laplace,
     van_trees_mse_bound,
 )
+from hushsweep.workers.bounds.cramer_rao import Decomposition
 from hushsweep.workers.bounds.search import SEARCHES
 from hushsweep.workers.measures.base import FittedPoint
 from hushsweep.workers.measures.geometry import STILL, Geometry, Moves
@@ -121,13 +122,25 @@ def _cramer_rao(level: _Level) -> Iterator[Found]:
         yield Found("cramer_rao", missing=decomposed.too_large, columns=active)
         yield _estimate(level)
         return
-    images = decomposed.images
+    yield from_decompositions(decomposed.images, fisher, active)
+
+
+def from_decompositions(
+    images: Sequence[Decomposition], fisher_std: float, active: Mapping[str, Tensor]
+) -> Found:
+    """Return the Cramer-Rao bound of some images.
+
+    Args:
+        images: decompositions of their Jacobians, one per image.
+        fisher_std: standard deviation of the Gaussian noise with the same Fisher information.
+        active: further columns.
+    """
     lost = "the features do not depend on this image at all: no unbiased estimator exists"
     non_identifiable = torch.stack([image.non_identifiable for image in images])
     unresolved = torch.stack([image.unresolved for image in images])
-    yield Found(
+    return Found(
         "cramer_rao",
-        variance=fisher**2 * torch.stack([image.unit_variance for image in images]),
+        variance=fisher_std**2 * torch.stack([image.unit_variance for image in images]),
         columns={
             **active,
             "rank": torch.tensor([image.rank for image in images]),

@@ -15,11 +15,14 @@ def dct_modes(probe: Probe) -> Shifts:
 
 def pixels(probe: Probe) -> Shifts:
     """Shift single pixels, spread evenly over the image; all of them where the count allows."""
-    m = min(probe.count, probe.inputs)
+    return _along(probe, spread_pixels(probe, probe.count))
+
+
+def spread_pixels(probe: Probe, count: int) -> Tensor:
+    """Return single pixels spread evenly over the image, unit norm, ``(m, *input)`` float64, m at most the inputs."""
+    m = min(count, probe.inputs)
     places = (torch.arange(m, device=probe.x.device) * probe.inputs + probe.inputs // 2) // m
-    return _along(
-        probe, torch.nn.functional.one_hot(places, probe.inputs).double().reshape(m, *probe.x.shape[1:])
-    )
+    return torch.nn.functional.one_hot(places, probe.inputs).double().reshape(m, *probe.x.shape[1:])
 
 
 def lowest_modes(probe: Probe, count: int) -> Tensor:
