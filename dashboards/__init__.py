@@ -11,10 +11,15 @@ if not __name__.startswith("hushsweep."):
     )
 
 if TYPE_CHECKING:
+    from hushsweep.dashboards.figures import draw_privacy as draw_privacy
     from hushsweep.dashboards.figures import draw_tradeoff as draw_tradeoff
     from hushsweep.dashboards.queries.output import write_result as write_result
     from hushsweep.dashboards.queries.run import QueryError as QueryError
+    from hushsweep.dashboards.queries.run import bounds as bounds
+    from hushsweep.dashboards.queries.run import frontier as frontier
+    from hushsweep.dashboards.queries.run import privacy as privacy
     from hushsweep.dashboards.queries.run import run_query as run_query
+    from hushsweep.dashboards.queries.run import secondary_drop as secondary_drop
     from hushsweep.dashboards.queries.run import tradeoff as tradeoff
     from hushsweep.dashboards.report import Report as Report
     from hushsweep.dashboards.report import write_report as write_report
@@ -28,9 +33,17 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "figures": ["draw_tradeoff"],
+        "figures": ["draw_privacy", "draw_tradeoff"],
         "queries.output": ["write_result"],
-        "queries.run": ["QueryError", "run_query", "tradeoff"],
+        "queries.run": [
+            "QueryError",
+            "bounds",
+            "frontier",
+            "privacy",
+            "run_query",
+            "secondary_drop",
+            "tradeoff",
+        ],
         "report": ["Report", "write_report"],
         "server": ["ui_address", "ui_command"],
         "status": ["SweepStatus", "sweep_status"],

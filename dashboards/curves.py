@@ -83,16 +83,20 @@ def read_curves(results: Path | str, sweep: str) -> list[Curve]:
         positions[curve_id].append(position)
     parts = {curve_id: rows.take(pa.array(chosen)) for curve_id, chosen in positions.items()}
     fields = {curve_id: _constant_fields(part) for curve_id, part in parts.items()}
-    names = name_curves(fields)
+    names = name_curves(fields, {curve_id: _parameters(part) for curve_id, part in parts.items()})
     curves = [Curve(curve_id=c, name=names[c], rows=parts[c], fields=fields[c]) for c in parts]
     return sorted(curves, key=lambda curve: (curve.name, curve.curve_id))
 
 
-def name_curves(fields: dict[str, dict[str, Any]]) -> dict[str, str]:
+def name_curves(
+    fields: dict[str, dict[str, Any]], parameters: dict[str, dict[str, Any]] | None = None
+) -> dict[str, str]:
     """Name each curve by model, mechanism, seed and whatever else differs within the sweep.
 
     Args:
         fields: Curve id to the fields that are constant on it.
+        parameters: Curve id to the parameters of its mechanisms without the level; of those in which curves of one
+            mechanism differ, the name tells.
 
     Returns:
         Curve id to a name that no other curve has.
@@ -106,8 +110,13 @@ def name_curves(fields: dict[str, dict[str, Any]]) -> dict[str, str]:
         for field in NAME_FIELDS
         if field in ("model", "mechanism", "seed") or len({value.get(field) for value in fields.values()}) > 1
     ]
+    details = _details(fields, parameters or {})
     names = {
-        key: " · ".join(_word(field, value[field]) for field in shown if value.get(field) is not None)
+        key: " · ".join(
+            _word(field, value[field]) + (details.get(key, "") if field == "mechanism" else "")
+            for field in shown
+            if value.get(field) is not None
+        )
         for key, value in fields.items()
     }
     taken = list(names.values())
@@ -116,6 +125,31 @@ def name_curves(fields: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 def _word(field: str, value: Any) -> str:
     return str(value) if field in _SELF_EXPLAINING else f"{field.replace('_', ' ')} {value}"
+
+
+def _parameters(rows: pa.Table) -> dict[str, Any]:
+    """Parameters of all mechanisms of a curve, without its level."""
+    row = rows.select(["mechanism_json", "level_name"]).slice(0, 1).to_pylist()[0]
+    stages = json.loads(row["mechanism_json"] or "[]")
+    if not isinstance(stages, list):
+        return {}
+    found = {key: value for stage in stages for key, value in stage.get("parameters", {}).items()}
+    return {key: value for key, value in found.items() if key != row["level_name"]}
+
+
+def _details(fields: dict[str, dict[str, Any]], parameters: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """By curve what tells it from others of the same mechanism, as in " (server frozen)"."""
+    groups = defaultdict[Any, list[str]](list)
+    for key in parameters:
+        groups[fields[key].get("mechanism")].append(key)
+    found = dict[str, str]()
+    for keys in groups.values():
+        names = sorted({name for key in keys for name in parameters[key]})
+        telling = [n for n in names if len({str(parameters[key].get(n)) for key in keys}) > 1]
+        for key in keys:
+            own = [f"{n.replace('_', ' ')} {parameters[key][n]}" for n in telling if n in parameters[key]]
+            found[key] = f" ({', '.join(own)})" if own else ""
+    return found
 
 
 def _constant_fields(rows: pa.Table) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hushsweep.dashboards.figures import (
     histogram_figure,
     map_figure,
     pictures_figure,
+    privacy_figures,
     read_maps,
     read_pictures,
     read_series,
@@ -20,9 +21,11 @@ from hushsweep.dashboards.figures import (
     tradeoff_figure,
 )
 from hushsweep.dashboards.figures.bounds import Series
+from hushsweep.dashboards.privacy_report import privacy_sections
 from hushsweep.dashboards.promises import is_bound, place, promise
-from hushsweep.dashboards.queries import run_query, tradeoff
-from hushsweep.dashboards.queries.output import escape_markdown, markdown_table
+from hushsweep.dashboards.queries import bounds, tradeoff
+from hushsweep.dashboards.queries.output import escape_markdown
+from hushsweep.dashboards.report_tables import quote, table, varying
 from hushsweep.dashboards.status import sweep_status
 from hushsweep.datasets.results import StoreError
 from hushsweep.datasets.results.files import write_atomically
@@ -115,7 +118,14 @@ def write_report(results: Path | str, sweep: str, folder: Path | str) -> Report:
     overview = tradeoff_figure(utility.to_pylist(), curves, title=sweep)
     if overview is not None:
         show("tradeoff", "accuracy and HCR bound against noise", overview)
-    lines += _accuracy(results, sweep, utility)
+    trade = privacy_sections(results, sweep)
+    if not trade:  # its tables have the accuracy, too
+        lines += _accuracy(results, sweep, utility)
+    else:
+        lines.append("## What a server still learns\n")
+        for name, words, figure in privacy_figures(results, sweep):
+            show(name, words, figure)
+        lines += trade
     lines += _bounds(results, sweep)
     pictures = read_pictures(results, sweep)
     for number, curve in enumerate(curves, start=1):
@@ -129,11 +139,11 @@ def write_report(results: Path | str, sweep: str, folder: Path | str) -> Report:
         }
         if any(drawn.values()):
             lines.append(f"## {escape_markdown(curve.name)}\n")
-        for (name, words), figure in drawn.items():
-            if figure is not None:
-                show(f"curve-{number}-{name}", words, figure)
+        for (name, words), own_figure in drawn.items():
+            if own_figure is not None:
+                show(f"curve-{number}-{name}", words, own_figure)
     lines += _caveats(curves, series)
-    lines += ["## Provenance\n", *_table(results, _PROVENANCE.format(sweep=_quote(sweep)))]
+    lines += ["## Provenance\n", *table(results, _PROVENANCE.format(sweep=quote(sweep)))]
     page = Path(folder) / "report.md"
     write_atomically(page, lambda stream: stream.write("\n".join(lines).encode()))
     return Report(page, tuple(figures))
@@ -142,18 +152,18 @@ def write_report(results: Path | str, sweep: str, folder: Path | str) -> Report:
 def _accuracy(results: Path | str, sweep: str, utility: pa.Table) -> list[str]:
     if utility.column("top1").null_count == len(utility):
         return []
-    varying = _varying(utility, [name for name in _SETTING if name in utility.column_names])
-    sql = _ACCURACY.format(columns=", ".join(varying), sweep=_quote(sweep))
-    return ["## Accuracy\n", *_table(results, sql)]
+    columns = varying(utility, [name for name in _SETTING if name in utility.column_names])
+    sql = _ACCURACY.format(columns=", ".join(columns), sweep=quote(sweep))
+    return ["## Accuracy\n", *table(results, sql)]
 
 
 def _bounds(results: Path | str, sweep: str) -> Iterator[str]:
     """One section per bound: what it promises, its numbers, the SQL that gave them."""
-    rows = run_query(results, f"FROM bounds WHERE sweep = {_quote(sweep)}")
+    rows = bounds(results, sweep)
     if len(rows) == 0:
         return
     yield f"## Bounds\n\n{_UNITS}\n"
-    keys = _varying(rows, (*_SETTING, "measure_id"))
+    keys = varying(rows, (*_SETTING, "measure_id"))
     names = rows.column("bound").to_pylist()
     for bound in sorted(set(names), key=place):
         own = rows.filter(pa.array([name == bound for name in names]))
@@ -163,12 +173,12 @@ def _bounds(results: Path | str, sweep: str) -> Iterator[str]:
         columns = [*keys, "level", *filled]
         order = [*keys, "level", *(["search"] if "search" in filled else [])]
         sql = _BOUND.format(
-            columns=", ".join(columns), sweep=_quote(sweep), bound=_quote(bound), order=", ".join(order)
+            columns=", ".join(columns), sweep=quote(sweep), bound=quote(bound), order=", ".join(order)
         )
         told = sorted({words for words in own.column("holds_for").to_pylist() if words})
         yield f"### {escape_markdown(promise(bound).title)}\n"
         yield f"{promise(bound).sentence} {_holds_for(told)}\n"
-        yield from _table(results, sql)
+        yield from table(results, sql)
 
 
 def _holds_for(told: Sequence[str]) -> str:
@@ -207,18 +217,3 @@ def _caveats(curves: Sequence[Curve], series: dict[str, list[Series]]) -> list[s
             "valid grey levels."
         )
     return ["## Caveats\n", "".join(f"- {point}\n" for point in points)] if points else []
-
-
-def _table(results: Path | str, sql: str) -> list[str]:
-    """Run `sql` and show its answer above it."""
-    return [markdown_table(run_query(results, sql)), f"```sql\n{sql}\n```\n"]
-
-
-def _varying(rows: pa.Table, names: Sequence[str]) -> list[str]:
-    """The columns of `names` that tell rows apart; model and mechanism always."""
-    columns = {name: set(rows.column(name).to_pylist()) for name in names}
-    return [name for name in names if name in ("model", "mechanism") or len(columns[name]) > 1]
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

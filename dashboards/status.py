@@ -19,6 +19,7 @@ SELECT
     measure_id,
     computed_by,
     bool_and(status = 'failed') AS failed,
+    bool_and(status = 'stopped') AS stopped,
     any_value(reason) FILTER (status = 'failed') AS reason,
     max(n) AS images,
     max(seconds) AS seconds,
@@ -47,7 +48,7 @@ class SweepStatus:
         sweep: Its name.
         running: Who runs it at this moment ("process 12 on host since ..."), or None.
         points: Points of its plan; each is one of the three that follow.
-        done: All measures complete or not applicable.
+        done: All measures complete or not applicable; or stopped early, if the sweep has early stopping.
         failed: At least one measure failed and has not been completed since.
         missing: The others.
         failures: The failed measures.
@@ -85,7 +86,8 @@ def sweep_status(results: Path | str, sweep: str | None = None) -> tuple[SweepSt
 
 def _status(store: Store, sweep: str, units: list[dict[str, Any]]) -> SweepStatus:
     found = {(unit["point_id"], unit["measure_id"]): unit for unit in units}
-    planned = (store.plan(sweep) or {"points": []})["points"]
+    plan = store.plan(sweep) or {"points": []}
+    planned, may_stop = plan["points"], bool(plan.get("early_stopping"))
     failures: list[Failure] = []
     missing: list[str] = []
     counts = {"done": 0, "failed": 0, "missing": 0}
@@ -93,7 +95,7 @@ def _status(store: Store, sweep: str, units: list[dict[str, Any]]) -> SweepStatu
         state = "done"
         for measure in point["measures"]:
             unit = found.get((point["point_id"], measure["measure_id"]))
-            if unit is None:
+            if unit is None or (unit["stopped"] and not may_stop):
                 missing.append(measure["measure_id"])
                 state = "missing" if state == "done" else state
             elif unit["failed"]:
@@ -109,7 +111,7 @@ def _status(store: Store, sweep: str, units: list[dict[str, Any]]) -> SweepStatu
         counts[state] += 1
     passes = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
     for unit in units:
-        if not unit["failed"] and unit["seconds"]:
+        if not (unit["failed"] or unit["stopped"]) and unit["seconds"]:
             passes[unit["computed_by"], unit["measure_id"]].append(unit)
     workers = max(1, len({unit["worker"] for done in passes.values() for unit in done}))
     return SweepStatus(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hushsweep.dashboards.curves import read_curves
-from hushsweep.dashboards.queries import tradeoff
+from hushsweep.dashboards.queries import privacy, tradeoff
 from hushsweep.dashboards.queries.run import require_sweep
 from hushsweep.dashboards.server import (
     ensure_local_database,
@@ -122,6 +122,7 @@ def _mirror_sweep(
             same.sort(key=mlflow_runs.is_finished, reverse=True)
             kept |= {run.info.run_id for run in same[:1]}
     figure_rows = tradeoff(store.root, sweep).to_pylist()
+    privacy_rows = privacy(store.root, sweep).to_pylist()
     for curve in curves:
         mine = [run for run in existing if run.info.run_id in kept and mlflow_runs.is_mirror_of(run, curve)]
         if mine and mlflow_runs.is_finished(mine[0]):
@@ -132,6 +133,7 @@ def _mirror_sweep(
             experiment_id,
             curve,
             figure_rows,
+            privacy_rows,
             store_id=store.store_id,
             unfinished=mine[0] if mine else None,
         )

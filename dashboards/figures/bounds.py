@@ -28,11 +28,10 @@ from hushsweep.dashboards.figures.style import (
 )
 from hushsweep.dashboards.figures.tradeoff import ACCURACY, describe_data, draw_curve, finish_panel, is_drawn
 from hushsweep.dashboards.promises import ORDER, is_bound, place, promise
-from hushsweep.dashboards.queries.connection import ask
+from hushsweep.dashboards.queries import bounds
 
 _SPAN = 1e4
 """Largest to smallest error that is drawn: a search of a few modes has a median next to nothing."""
-_ROWS = "FROM bounds WHERE sweep = $sweep ORDER BY bound, search NULLS FIRST, measure_id, level"
 _ERROR = "Reconstruction error, std  (normalised pixels)"
 _SUCCESS = "Chance of the right guess, at most"
 _LEGEND_WIDTH = 12
@@ -98,7 +97,7 @@ def read_series(results: Path | str, sweep: str) -> dict[str, list[Series]]:
         StoreError: there are no results, or a file is damaged.
     """
     groups = defaultdict[tuple[str, ...], list[dict[str, Any]]](list)
-    for row in ask(results, _ROWS, sweep=sweep).to_pylist():
+    for row in bounds(results, sweep).to_pylist():
         groups[row["curve_id"], row["measure_id"], row["bound"], row["search"]].append(row)
     found = defaultdict[str, list[Series]](list)
     for (curve_id, measure_id, bound, search), rows in groups.items():

@@ -23,9 +23,12 @@ JOIN (SELECT DISTINCT curve_id, point_id, measure_id, level, data_fingerprint FR
 USING (point_id, measure_id)
 ORDER BY image_index, kind, bound, level NULLS FIRST
 """
-_TILE, _GAP, _LABEL = 1.35, 0.12, 1.55
+TILE, GAP, LABEL = 1.35, 0.12, 1.55
+"""Inches: a picture, the room between two, the words to the left of them."""
 _IMAGES, _LEVELS = 3, 6
 """At most so many images and, evenly chosen, levels."""
+_OTHERS = ("original", "mask", "transformed")
+"""Kinds that show no bound."""
 _KINDS = {"bound": "plus or minus\nthe bound", "moved": "moved as far as the\nnoise hides"}
 
 
@@ -67,31 +70,33 @@ def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[
     own = [
         one
         for one in pictures
-        if one.curve_id == curve.curve_id and one.kind != "original" and one.bound not in weaker
+        if one.curve_id == curve.curve_id and one.kind not in _OTHERS and one.bound not in weaker
     ]
     if not own:
         return None
     count = Counter(one.image_index for one in own)  # those that most measures have drawn
     images = sorted(sorted(count, key=lambda index: (-count[index], index))[:_IMAGES])
-    levels = _spread(sorted({one.level for one in own if one.level is not None}))
+    levels = spread(sorted({one.level for one in own if one.level is not None}))
     order = list(labels)
     kinds = sorted({(one.kind, one.bound or "") for one in own})
     kinds.sort(key=lambda kind: (kind[0], order.index(kind[1]) if kind[1] in labels else len(order)))
-    lines = len(kinds) * (_TILE + _GAP) + 0.15
-    size = (max(_LABEL + (1 + len(levels)) * (_TILE + _GAP) + 0.2, 7.0), TOP + 0.25 + len(images) * lines)
+    lines = len(kinds) * (TILE + GAP) + 0.15
+    size = (max(LABEL + (1 + len(levels)) * (TILE + GAP) + 0.2, 7.0), TOP + 0.25 + len(images) * lines)
     figure = Figure(figsize=size)
     found = {(one.image_index, one.kind, one.bound or "", one.level): one.pixels for one in own}
     for number, image_index in enumerate(images):
         for line, (kind, bound) in enumerate(kinds):
-            top = TOP + 0.25 + number * lines + line * (_TILE + _GAP)
+            top = TOP + 0.25 + number * lines + line * (TILE + GAP)
             is_first = number == line == 0
             if line == 0:
-                _show(figure, 0, top, _original(pictures, own, image_index), "original" if is_first else None)
+                show_tile(
+                    figure, 0, top, _original(pictures, own, image_index), "original" if is_first else None
+                )
             name = textwrap.fill(labels.get(bound, bound), 19)
-            _label(figure, top, f"{name}\n{_KINDS.get(kind, kind)}")
+            label_tiles(figure, top, f"{name}\n{_KINDS.get(kind, kind)}")
             for column, level in enumerate(levels, start=1):
                 shown = found.get((image_index, kind, bound, level))
-                _show(figure, column, top, shown, f"{level:g}" if is_first else None)
+                show_tile(figure, column, top, shown, f"{level:g}" if is_first else None)
     name = str(curve.fields.get("level_name") or "level").replace("_", " ")
     write_heading(
         figure,
@@ -103,7 +108,8 @@ def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[
     return figure
 
 
-def _spread(levels: list[float]) -> list[float]:
+def spread(levels: list[float]) -> list[float]:
+    """At most six of `levels`, evenly chosen."""
     count = min(len(levels), _LEVELS)
     return [levels[int(index)] for index in np.linspace(0, len(levels) - 1, count).round()]
 
@@ -118,10 +124,11 @@ def _original(
     return next((one.pixels for one in same if one.kind == "original"), None)
 
 
-def _show(
+def show_tile(
     figure: Figure, column: int, top: float, pixels: NDArray[np.uint8] | None, title: str | None
 ) -> None:
-    axis = _tile(figure, _LABEL + column * (_TILE + _GAP), top)
+    """Draw one picture, `top` inches from the upper edge; None says that there is none."""
+    axis = _tile(figure, LABEL + column * (TILE + GAP), top)
     if title is not None:
         axis.set_title(title, fontsize=9.5, color=INK, pad=5)
     if pixels is None:
@@ -133,15 +140,16 @@ def _show(
     axis.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
-def _label(figure: Figure, top: float, text: str) -> None:
+def label_tiles(figure: Figure, top: float, text: str) -> None:
+    """Write to the left of the pictures that are `top` inches from the upper edge."""
     width, height = figure.get_size_inches()
-    y = 1 - (top + _TILE / 2) / height
+    y = 1 - (top + TILE / 2) / height
     figure.text(0.2 / width, y, text, va="center", fontsize=9, color=INK, parse_math=False)
 
 
 def _tile(figure: Figure, left: float, top: float) -> Axes:
     width, height = figure.get_size_inches()
-    axis = figure.add_axes((left / width, 1 - (top + _TILE) / height, _TILE / width, _TILE / height))
+    axis = figure.add_axes((left / width, 1 - (top + TILE) / height, TILE / width, TILE / height))
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_facecolor("white")

@@ -20,6 +20,7 @@ INK, MUTED, GRID = "#1F2328", "#57606A", "#E4E7EB"
 PANEL, LEFT, GAP, RIGHT, TOP, BOTTOM, LEGEND_LINE = (4.3, 2.9), 0.75, 0.85, 0.25, 1.1, 0.75, 0.225
 _LEVELS = {
     "noise_scale": "noise scale  (standard deviation / RMS of the features)",
+    "penalty": "penalty  (weight of the privacy term)",
     "noise_std": "noise standard deviation  (feature units)",
 }
 

@@ -8,7 +8,11 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.queries.connection import connect as connect
     from hushsweep.dashboards.queries.output import write_result as write_result
     from hushsweep.dashboards.queries.run import QueryError as QueryError
+    from hushsweep.dashboards.queries.run import bounds as bounds
+    from hushsweep.dashboards.queries.run import frontier as frontier
+    from hushsweep.dashboards.queries.run import privacy as privacy
     from hushsweep.dashboards.queries.run import run_query as run_query
+    from hushsweep.dashboards.queries.run import secondary_drop as secondary_drop
     from hushsweep.dashboards.queries.run import tradeoff as tradeoff
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -16,6 +20,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "connection": ["connect"],
         "output": ["write_result"],
-        "run": ["QueryError", "run_query", "tradeoff"],
+        "run": ["QueryError", "bounds", "frontier", "privacy", "run_query", "secondary_drop", "tradeoff"],
     },
 )

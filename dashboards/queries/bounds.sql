@@ -32,9 +32,9 @@ summaries AS (
         count(*) FILTER (status <> 'complete') AS images_without,
         min(reason) FILTER (status <> 'complete') AS reason,
         max(success_bound) AS success_bound,
-        avg(COLUMNS('^((std|mse)_(bound|estimate).*|rank|active_features|non_identifiable|unresolved|(still_|linear_)?shifts|radius|distance)$'))
+        avg(COLUMNS('^((std|mse)_(bound|estimate).*|rank|active_features|non_identifiable|unresolved|(still_|infinite_|linear_)?shifts|radius|distance)$'))
             FILTER (status = 'complete') AS "mean_\1",
-        median(COLUMNS('^((std|mse)_(bound|estimate).*|rank|active_features|non_identifiable|unresolved|(still_|linear_)?shifts|radius|distance)$'))
+        median(COLUMNS('^((std|mse)_(bound|estimate).*|rank|active_features|non_identifiable|unresolved|(still_|infinite_|linear_)?shifts|radius|distance)$'))
             FILTER (status = 'complete') AS "median_\1"
     FROM images
     GROUP BY ALL

@@ -19,12 +19,14 @@ _SETTINGS = (
     "SET lock_configuration = true",
 )
 _SWEEPS = pa.schema(
-    [(name, pa.string()) for name in ("sweep", "point_id", "measure_id", "curve_id", "label")]
+    [(name, pa.string()) for name in ("sweep", "point_id", "measure_id", "curve_id", "label", "measure")]
+    + [("seed", pa.int64())]
 )
+_VIEWS = ("tradeoff", "bounds", "privacy", "frontier")
 
 
 def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
-    """Open the results folder for SQL: the views of views.sql, tradeoff.sql and bounds.sql.
+    """Open the results folder for SQL: the views of views.sql and the files named after their view.
 
     The connection reads files below `results` and none elsewhere, loads no extension, and its settings are
     locked. Which computations count is decided now: open a new connection to see what was stored later. SQL
@@ -47,8 +49,9 @@ def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
     for setting in _SETTINGS:
         connection.execute(setting)
     connection.execute(sql_file("views"))
-    for view in ("tradeoff", "bounds"):
+    for view in _VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {sql_file(view)}")
+    connection.execute(f"CREATE MACRO secondary_drop(most := 0.01) AS TABLE {sql_file('secondary_drop')}")
     return connection
 
 
@@ -99,6 +102,8 @@ def _planned(store: Store) -> pa.Table:
             "measure_id": measure["measure_id"],
             "curve_id": point["curve_id"],
             "label": point["label"],
+            "measure": measure["name"],
+            "seed": point["fields"].get("seed"),
         }
         for sweep in store.sweeps()
         for point in (store.plan(sweep) or {"points": []})["points"]

@@ -17,6 +17,19 @@ FROM tradeoff
 WHERE sweep = $sweep
 ORDER BY dataset, model, weights, mechanism, seed, curve_id, level, accuracy_measure_id, hcr_measure_id
 """
+_BOUNDS = """
+FROM bounds WHERE sweep = $sweep ORDER BY bound, search NULLS FIRST, measure_id, curve_id, level
+"""
+_PRIVACY = """
+FROM privacy WHERE sweep = $sweep ORDER BY dataset, model, setting, method, place, variant, level, seed, point_id
+"""
+_FRONTIER = """
+FROM frontier WHERE sweep = $sweep ORDER BY dataset, model, setting, method, place, variant, level
+"""
+_SECONDARY_DROP = """
+FROM secondary_drop(most := $most) WHERE sweep = $sweep
+ORDER BY dataset, model, setting, secondary_drop DESC NULLS LAST, method, place
+"""
 _READING_ONLY = (
     "only one SELECT or EXPLAIN SELECT at a time is allowed, because results are never changed by a query"
 )
@@ -49,6 +62,56 @@ def tradeoff(results: Path | str, sweep: str) -> pa.Table:
     """
     require_sweep(Store(results, create=False), sweep)
     return ask(results, _TRADEOFF, sweep=sweep)
+
+
+def bounds(results: Path | str, sweep: str) -> pa.Table:
+    """Every bound of every point of `sweep` (bounds.sql), by bound, search, measure, curve and level.
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    require_sweep(Store(results, create=False), sweep)
+    return ask(results, _BOUNDS, sweep=sweep)
+
+
+def privacy(results: Path | str, sweep: str) -> pa.Table:
+    """Primary and secondary accuracy and mutual information of every point of `sweep` (privacy.sql).
+
+    Empty for a sweep that measures neither secondary accuracy nor information.
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    require_sweep(Store(results, create=False), sweep)
+    return ask(results, _PRIVACY, sweep=sweep)
+
+
+def frontier(results: Path | str, sweep: str) -> pa.Table:
+    """The trade-off of `sweep` by method and level, averaged over seeds, with its Pareto frontiers (frontier.sql).
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    require_sweep(Store(results, create=False), sweep)
+    return ask(results, _FRONTIER, sweep=sweep)
+
+
+def secondary_drop(results: Path | str, sweep: str, *, most: float = 0.01) -> pa.Table:
+    """The largest drop of secondary accuracy of each method of `sweep` at little primary loss (secondary_drop.sql).
+
+    Args:
+        results: The results folder.
+        sweep: The sweep.
+        most: Largest loss of primary accuracy, a fraction.
+
+    Returns:
+        A row per setting and method, largest drop first; without a level where none loses so little.
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    require_sweep(Store(results, create=False), sweep)
+    return ask(results, _SECONDARY_DROP, sweep=sweep, most=most)
 
 
 def require_sweep(store: Store, sweep: str) -> None:

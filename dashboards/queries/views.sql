@@ -1,8 +1,9 @@
 -- What the raw files add up to. Beforehand, connection.py makes a view raw_<table> of every table's files and the
 -- table sweeps (sweep, point_id, measure_id, curve_id, label) of the plans.
 
--- One computation per (point, measure) counts: one that did not fail before one that did, then the latest, so that
--- two trials which computed the same are not counted twice, and a repetition on purpose replaces what was there.
+-- One computation per (point, measure) counts: one with an answer before one that failed or was stopped early, then the
+-- latest, so that two trials which computed the same are not counted twice, and a repetition on purpose replaces what
+-- was there.
 CREATE TABLE counted AS
 WITH computations AS (
     SELECT
@@ -10,6 +11,7 @@ WITH computations AS (
         measure_id,
         computed_by,
         bool_and(status = 'failed') AS failed,
+        bool_and(status = 'stopped') AS stopped,
         bool_or(status = 'complete') AS complete,
         max(computed_at) AS finished
     FROM raw_measurements
@@ -17,7 +19,7 @@ WITH computations AS (
 )
 SELECT DISTINCT ON (point_id, measure_id) *
 FROM computations
-ORDER BY failed, finished DESC NULLS LAST, computed_by;
+ORDER BY failed OR stopped, finished DESC NULLS LAST, computed_by;
 
 -- One row per statistic and per sweep that asks for it; sweep is null for rows that no plan names any more.
 CREATE VIEW measurements AS
@@ -37,6 +39,18 @@ JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
 
 CREATE VIEW per_image_bounds AS
 SELECT raw.* FROM raw_per_image_bounds AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
+CREATE VIEW per_image_secondary AS
+SELECT raw.* FROM raw_per_image_secondary AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
+CREATE VIEW per_image_information AS
+SELECT raw.* FROM raw_per_image_information AS raw
+JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
+
+CREATE VIEW per_image_masks AS
+SELECT raw.* FROM raw_per_image_masks AS raw
 JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
 
 CREATE VIEW pictures AS

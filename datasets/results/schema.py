@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
-STATUSES = ("complete", "failed", "not_applicable")
+SCHEMA_VERSION = 3
+STATUSES = ("complete", "failed", "not_applicable", "stopped")
 
 _TEXT, _INT, _INT32, _FLOAT = pa.string(), pa.int64(), pa.int32(), pa.float64()
 _FLOATS, _INT32S, _FLOAT32S = pa.list_(pa.float64()), pa.list_(pa.int32()), pa.list_(pa.float32())
@@ -42,7 +42,13 @@ _POINT_ID = Column(
 )
 _MEASURE_ID = Column("measure_id", _TEXT, "", "Hash of the measure and its options.", required=True)
 _COMPUTED_BY = Column("computed_by", _TEXT, "", "Id of the trial that computed the row.", required=True)
-_STATUS = Column("status", _TEXT, "", "complete, failed or not_applicable.", required=True)
+_STATUS = Column(
+    "status",
+    _TEXT,
+    "",
+    "complete, failed, not_applicable, or stopped: its trial was ended early as not promising.",
+    required=True,
+)
 _REASON = Column(
     "reason",
     _TEXT,
@@ -74,6 +80,11 @@ MEASUREMENTS = (
     Column("split", _TEXT, "", "Split of the data set, for example test."),
     Column("data_fingerprint", _TEXT, "", "Digest of the data set's content."),
     Column("limit", _INT, "images", "Evenly spaced images taken from the split; null is all."),
+    Column("task", _TEXT, "", "Task that gave every image a primary and a secondary label; null is none."),
+    Column("secondary_classes", _INT, "classes", "Number of secondary labels; null without a task."),
+    Column(
+        "train_limit", _INT, "images", "Evenly spaced images from which anything is learned; null is all."
+    ),
     Column("input_size", _INT, "pixels", "Side of the model's input when the sweep file sets it."),
     Column("model", _TEXT, "", "Network as named in the sweep file."),
     Column(
@@ -99,8 +110,23 @@ MEASUREMENTS = (
         "feature units",
         "Noise standard deviation when the sweep file sets it absolutely.",
     ),
+    Column(
+        "penalty",
+        _FLOAT,
+        "of the loss",
+        "Weight of a learned mechanism's privacy term in its training loss, the papers' lambda.",
+    ),
     Column("target_accuracy_loss", _FLOAT, "fraction", "Loss of accuracy for which the level was searched."),
     Column("applied_noise_std", _FLOAT, "feature units", "Noise standard deviation that was really added."),
+    Column("mechanism_digest", _TEXT, "", "Digest of what the mechanism learned, and its file in `models/`."),
+    Column(
+        "validation_top1",
+        _FLOAT,
+        "fraction",
+        "Primary accuracy of the point on the validation part of a data set with a task, at most 2,000 images.",
+    ),
+    Column("client_flops", _INT, "FLOP per image", "Cost of a learned mechanism's own network."),
+    Column("server_flops", _INT, "FLOP per image", "Cost of the network that the server runs."),
     Column("seed", _INT, "", "Seed of the evaluation noise."),
     Column("precision", _TEXT, "", "Number format of the evaluation, for example float32."),
     Column("device_type", _TEXT, "", "cpu or cuda."),
@@ -246,6 +272,12 @@ _BOUNDS = (
     ),
     Column("shifts", _INT32, "shifts", "Shifts that the bound rests on."),
     Column("still_shifts", _INT32, "shifts", "Shifts left out because they do not move the features at all."),
+    Column(
+        "infinite_shifts",
+        _INT32,
+        "shifts",
+        "Directions left out: under noise that depends on the image, their divergence is infinite at every length.",
+    ),
     Column("linear_shifts", _INT32, "shifts", "Shifts along which the network is linear to rounding."),
     Column(
         "radius",
@@ -260,13 +292,97 @@ _BOUNDS = (
     _REASON,
 )
 
+_SECONDARY = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    _IMAGE,
+    Column("label", _INT, "", "Class index of the secondary task: what the attacker is after."),
+    Column("primary", _INT, "", "Class index of the primary task."),
+    Column(
+        "draws",
+        _INT32,
+        "draws",
+        "Noise draws of this image; averaging attackers use several queries for each.",
+    ),
+    Column("hits_top1", _INT32, "draws", "Draws in which the label has the attacker's largest logit."),
+    Column(
+        "cross_entropy", _FLOAT, "bit", "Mean over draws of the attacker's -log2 probability of the label."
+    ),
+    Column("attacker", _TEXT, "", "Name of the trained attacker's file under cache/attackers."),
+    Column("epoch", _INT32, "epochs", "Epoch after which it was best on the validation part."),
+    Column("validation_top1", _FLOAT, "fraction", "Its accuracy there."),
+    Column("validation_images", _INT32, "images", "Images of that part."),
+    _STATUS,
+    _REASON,
+)
+
+_INFORMATION = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    Column(
+        "image_index",
+        _INT,
+        "",
+        "Position in the full data set, before any limit; null for a number that all images have together.",
+    ),
+    _IMAGE,
+    _LABEL,
+    Column(
+        "estimate",
+        _TEXT,
+        "",
+        "Statistic, for example mi_lower_infonce, whose mean over images is the number; null for an image that could "
+        "not be decoded.",
+    ),
+    Column(
+        "value", _FLOAT, "of unit", "The image's term of it, or the number itself where image_index is null."
+    ),
+    Column("unit", _TEXT, "", "bits, or fraction for mi_published."),
+    Column("images", _INT, "images", "Images that the number rests on."),
+    _STATUS,
+    _REASON,
+)
+
+_MASKS = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    _IMAGE,
+    _LABEL,
+    Column(
+        "weight_mean",
+        _FLOAT,
+        "fraction",
+        "Mean over entries of what stays of them, as in the picture `mask`; null where noise has one size.",
+    ),
+    Column(
+        "rmse_grey",
+        _FLOAT,
+        "grey level",
+        "Root mean square difference of what leaves from the image, before the picture is clipped.",
+    ),
+    _STATUS,
+    _REASON,
+)
+
 _PICTURES = (
     _POINT_ID,
     _MEASURE_ID,
     _COMPUTED_BY,
     _IMAGE_INDEX,
-    Column("kind", _TEXT, "", "original, bound (plus the bound with random signs) or moved.", required=True),
-    Column("bound", _TEXT, "", "Bound that the picture shows; null for the original."),
+    Column(
+        "kind",
+        _TEXT,
+        "",
+        "original, bound (plus the bound with random signs), moved, mask (the client's weights) or transformed (what "
+        "leaves).",
+        required=True,
+    ),
+    Column("bound", _TEXT, "", "Bound that the picture shows; null where it shows none."),
     Column("channels", _INT32, "", "Channels of the image.", required=True),
     Column("height", _INT32, "pixels", "Height of the image.", required=True),
     Column("width", _INT32, "pixels", "Width of the image.", required=True),
@@ -319,6 +435,9 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "per_image/accuracy": _ACCURACY,
     "per_image/hcr": _HCR,
     "per_image/bounds": _BOUNDS,
+    "per_image/information": _INFORMATION,
+    "per_image/masks": _MASKS,
+    "per_image/secondary": _SECONDARY,
     "pictures": _PICTURES,
     "modes": _MODES,
     "shifts": _SHIFTS,

@@ -137,12 +137,17 @@ class Store:
         """Names of the files of `table`; a file that is still being written has none."""
         return {path.stem for path in self._folder(table).glob("[!.]*.parquet")}
 
-    def completed(self) -> set[tuple[str, str]]:
-        """(point_id, measure_id) of everything that needs no computing: complete or not applicable."""
+    def completed(self, *, or_stopped: bool = False) -> set[tuple[str, str]]:
+        """(point_id, measure_id) of everything that needs no computing: complete or not applicable.
+
+        Args:
+            or_stopped: Whether what was stopped early needs none either.
+        """
         rows = self.read("measurements", columns=["point_id", "measure_id", "status"])
         unique = rows.group_by(["point_id", "measure_id", "status"]).aggregate([]).to_pydict()
         triples = zip(unique["point_id"], unique["measure_id"], unique["status"], strict=True)
-        return {(point, measure) for point, measure, status in triples if status != "failed"}
+        open_ = {"failed"} if or_stopped else {"failed", "stopped"}
+        return {(point, measure) for point, measure, status in triples if status not in open_}
 
     def write_sweep(self, name: str, *, spec_text: str, plan: Mapping[str, Any]) -> None:
         """Record what sweep `name` asks for; an earlier, different sweep file is kept as spec.<n>.yaml."""

@@ -108,7 +108,7 @@ def test_shifts_are_stored_from_a_tensor_sized_array(store: Store) -> None:
         ({"value": None}, "expected a number in complete rows"),
         ({"status": "failed", "reason": "x"}, "null in all others"),
         ({"status": "failed", "value": None}, "say why"),
-        ({"status": "done"}, "expected one of complete, failed, not_applicable, got 'done'"),
+        ({"status": "done"}, "expected one of complete, failed, not_applicable, stopped, got 'done'"),
         ({"status": None}, "every row needs a value"),
         ({"point_id": None}, r"measurements\.point_id: null"),
         ({"n": "many"}, r"measurements\.n: expected int64"),

@@ -1,0 +1,229 @@
+-- What the client keeps and what a curious server can still learn: one row per sweep and point, for sweeps that
+-- measure secondary accuracy or mutual information. It is the view privacy.
+WITH asked AS (
+    SELECT sweep, point_id, measure_id, measure FROM sweeps
+    WHERE measure IN ('accuracy', 'secondary', 'information')
+),
+
+-- How every measure of a point ended; one that no row tells of is missing.
+units AS (
+    SELECT
+        asked.*,
+        CASE
+            WHEN count(found.status) = 0 THEN 'missing'
+            WHEN bool_or(found.status = 'failed') THEN 'failed'
+            WHEN bool_or(found.status = 'stopped') THEN 'stopped'
+            WHEN bool_or(found.status = 'complete') THEN 'complete'
+            ELSE 'not_applicable'
+        END AS status,
+        min(found.reason) FILTER (found.status <> 'complete') AS reason
+    FROM asked
+    LEFT JOIN measurements AS found USING (sweep, point_id, measure_id)
+    GROUP BY ALL
+),
+
+-- A point counts once its accuracy and all the attackers asked for are there: fewer attackers are weaker ones.
+statuses AS (
+    SELECT
+        sweep,
+        point_id,
+        CASE
+            WHEN bool_or(status = 'failed') FILTER (measure <> 'information') THEN 'failed'
+            WHEN bool_or(status = 'stopped') FILTER (measure <> 'information') THEN 'stopped'
+            WHEN bool_or(status = 'missing') FILTER (measure <> 'information') THEN 'missing'
+            WHEN bool_or(status = 'complete') FILTER (measure = 'accuracy')
+                AND coalesce(bool_or(status = 'complete') FILTER (measure = 'secondary'), true) THEN 'complete'
+            ELSE 'not_applicable'
+        END AS status,
+        min(reason) FILTER (measure <> 'information' AND status <> 'complete') AS reason
+    FROM units
+    GROUP BY ALL
+    HAVING bool_or(measure <> 'accuracy')
+),
+
+points AS (
+    SELECT
+        sweep,
+        point_id,
+        any_value(COLUMNS('^(curve_id|dataset|split|limit|train_limit|task|input_size|model|weights|model_seed|cut|precision|mechanism|mechanism_json|level_name|level|penalty|target_accuracy_loss|seed|caveat|client_flops|server_flops)$'))
+            AS "\1"
+    FROM measurements
+    WHERE sweep IS NOT NULL
+    GROUP BY ALL
+),
+
+stages AS (
+    SELECT
+        sweep,
+        point_id,
+        level_name,
+        stage.key::INTEGER AS position,
+        stage.value ->> 'name' AS name,
+        stage.value ->> 'at' AS stage_place,
+        stage.value -> 'parameters' AS parameters,
+        CASE
+            WHEN name IN ('cloak', 'shredder', 'obfuscator') THEN 'frozen'
+            WHEN name = 'dpfe' THEN 'tuned'
+            ELSE 'scratch'
+        END AS usual_server,
+        coalesce(stage.value ->> '$.parameters.server', usual_server) AS server,
+        stage.value ->> 'target_accuracy_loss' AS target
+    FROM points, json_each(if(json_type(mechanism_json) = 'ARRAY', mechanism_json, '[]')) AS stage
+),
+
+-- A server that is not learned as usual with the mechanism, or not at all, is named.
+methods AS (
+    SELECT
+        sweep,
+        point_id,
+        string_agg(
+            name || CASE
+                WHEN server = 'frozen' THEN ', frozen server'
+                WHEN server = usual_server THEN ''
+                WHEN server = 'tuned' THEN ', tuned server'
+                ELSE ', retrained'
+            END,
+            ' + ' ORDER BY position
+        ) FILTER (name <> 'none') AS method,
+        string_agg(DISTINCT stage_place, ' + ' ORDER BY stage_place DESC) FILTER (name <> 'none') AS place,
+        coalesce(
+            max(position) FILTER (target IS NOT NULL),
+            max(position) FILTER (list_contains(json_keys(parameters), level_name))
+        ) AS level_position
+    FROM stages
+    GROUP BY ALL
+),
+
+-- Parameters other than the level, and those of them in which points of one method differ.
+parameters AS (
+    SELECT sweep, point_id, method, place, position, parameter.key, trim(parameter.value::VARCHAR, '"') AS value
+    FROM stages AS stage
+    JOIN methods USING (sweep, point_id), json_each(stage.parameters) AS parameter
+    WHERE parameter.key <> 'server'
+        AND (parameter.key <> coalesce(stage.level_name, '') OR position <> coalesce(level_position, -1))
+),
+
+varying AS (
+    SELECT sweep, method, place, position, key
+    FROM parameters
+    JOIN (SELECT sweep, method, place, count(*) AS points FROM methods GROUP BY ALL) USING (sweep, method, place)
+    GROUP BY sweep, method, place, position, key, points
+    HAVING count(DISTINCT value) > 1 OR count(*) < points
+),
+
+variants AS (
+    SELECT
+        sweep,
+        point_id,
+        string_agg(replace(key, '_', ' ') || ' ' || value, ', ' ORDER BY position, key) AS variant
+    FROM parameters
+    JOIN varying USING (sweep, method, place, position, key)
+    GROUP BY ALL
+),
+
+-- Of several accuracies the one over most images, then most draws.
+accuracies AS (
+    SELECT
+        sweep,
+        point_id,
+        measure_id,
+        any_value(options ->> 'draws')::INTEGER AS draws,
+        max(n) FILTER (statistic = 'top1') AS images,
+        max(value) FILTER (statistic = 'top1') AS primary_top1,
+        max(stderr) FILTER (statistic = 'top1') AS primary_stderr,
+        coalesce(max(value) FILTER (statistic = 'validation_top1'), max(validation_top1)) AS primary_validation
+    FROM measurements
+    WHERE measure = 'accuracy' AND sweep IS NOT NULL AND status = 'complete'
+    GROUP BY sweep, point_id, measure_id
+    QUALIFY row_number() OVER (
+        PARTITION BY sweep, point_id ORDER BY images DESC NULLS LAST, draws DESC NULLS LAST, measure_id
+    ) = 1
+),
+
+attackers AS (
+    SELECT
+        sweep,
+        point_id,
+        measure_id,
+        any_value(options ->> 'attacker') AS attacker,
+        any_value(options ->> 'queries') AS queries,
+        max(value) FILTER (statistic = 'top1') AS top1,
+        max(stderr) FILTER (statistic = 'top1') AS stderr,
+        max(value) FILTER (statistic = 'validation_top1') AS validation,
+        max(value) FILTER (statistic = 'floor') AS floor,
+        max(value) FILTER (statistic = 'information') AS information,
+        max(value) FILTER (statistic = 'entropy') AS entropy,
+        {'validation': coalesce(validation, -1), 'top1': top1} AS strength
+    FROM measurements
+    WHERE measure = 'secondary' AND sweep IS NOT NULL AND status = 'complete'
+    GROUP BY sweep, point_id, measure_id
+    HAVING top1 IS NOT NULL
+),
+
+-- Which attacker is the strongest is chosen on validation images; its number is the one on test images.
+secondary AS (
+    SELECT
+        sweep,
+        point_id,
+        arg_max(top1, strength) FILTER (attacker = 'single') AS secondary_single,
+        arg_max(top1, strength) FILTER (attacker = 'mask') AS secondary_mask,
+        arg_max(top1, strength) FILTER (attacker = 'average') AS secondary_average,
+        arg_max(top1, strength) AS secondary_strongest,
+        arg_max_null(stderr, strength) AS secondary_stderr,
+        arg_max_null(validation, strength) AS secondary_validation,
+        arg_max(attacker || if(attacker = 'average' AND queries IS NOT NULL, ' of ' || queries, ''), strength)
+            AS strongest,
+        max(floor) AS floor,
+        arg_max_null(information, strength) AS secondary_information,
+        max(entropy) AS secondary_entropy
+    FROM attackers
+    GROUP BY ALL
+),
+
+-- Every upper bound holds, so the smallest counts; mi_upper_full only where its row has nothing to add: with few
+-- images it is too small as a bound. Of lower bounds the largest.
+information AS (
+    SELECT
+        sweep,
+        point_id,
+        min(value) FILTER (
+            statistic IN ('mi_upper_diagonal', 'mi_upper_held_out') OR (statistic = 'mi_upper_full' AND reason IS NULL)
+        ) AS mi_upper,
+        max(value) FILTER (statistic = 'mi_lower_infonce') AS mi_lower,
+        max(value) FILTER (statistic = 'mi_lower_cap') AS mi_lower_cap,
+        max(value) FILTER (statistic = 'mi_published') AS mi_published,
+        max(value) FILTER (statistic = 'entropy_published') AS entropy_published,
+        max(value) FILTER (statistic = 'mi_knn') AS mi_knn,
+        max(value) FILTER (statistic = 'mi_knn_shuffled') AS mi_knn_shuffled
+    FROM measurements
+    WHERE measure = 'information' AND sweep IS NOT NULL AND status = 'complete'
+    GROUP BY ALL
+)
+
+SELECT
+    points.* EXCLUDE (mechanism_json),
+    -- Not weights_digest: it changes with what is learned.
+    left(md5([
+        dataset, split, "limit"::VARCHAR, train_limit::VARCHAR, task, input_size::VARCHAR, model, weights,
+        model_seed::VARCHAR, cut, precision
+    ]::VARCHAR), 12) AS setting,
+    CASE WHEN regexp_full_match(mechanism, 'none(@input)?( \+ none(@input)?)*') THEN 'none'
+        ELSE coalesce(methods.method, mechanism) END AS method,
+    methods.place,
+    variants.variant,
+    statuses.status,
+    statuses.reason,
+    accuracies.images,
+    accuracies.primary_top1,
+    accuracies.primary_stderr,
+    accuracies.primary_validation,
+    secondary.* EXCLUDE (sweep, point_id),
+    information.* EXCLUDE (sweep, point_id),
+    client_flops / server_flops AS client_share
+FROM points
+JOIN statuses USING (sweep, point_id)
+LEFT JOIN methods USING (sweep, point_id)
+LEFT JOIN variants USING (sweep, point_id)
+LEFT JOIN accuracies USING (sweep, point_id)
+LEFT JOIN secondary USING (sweep, point_id)
+LEFT JOIN information USING (sweep, point_id)
