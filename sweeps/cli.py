@@ -1,6 +1,7 @@
 """The command line: one small function per command; what is heavy is imported inside."""
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from hushsweep.sweeps.planner import Plan
+    from hushsweep.sweeps.planner import Plan, PlannedTrial
     from hushsweep.sweeps.session import Summary
 
 USER_ERROR = 2
@@ -136,8 +137,8 @@ def query(
 ) -> None:
     """Ask the results in SQL (DuckDB, read-only).
 
-    Views: tradeoff, bounds, measurements, per_image_accuracy, per_image_bounds, per_image_hcr, modes, pictures,
-    shifts, sweeps.
+    Views: tradeoff, bounds, privacy, frontier, secondary_drop(), measurements, per_image_accuracy, per_image_bounds,
+    per_image_hcr, per_image_information, per_image_secondary, modes, pictures, shifts, sweeps.
     """
     with _sentences():
         from hushsweep.dashboards import run_query, write_result
@@ -246,17 +247,29 @@ def _print_start(planned: "Plan", console: Console) -> None:
         f"[bold]{planned.sweep}[/]: {len(planned.points)} points, {planned.wanted} measures{there}; "
         f"{planned.missing} to compute in {len(planned.trials) * planned.shards} trials"
     )
+    for search in planned.searches:
+        there = ", ".join(f"{level:g}" for level in sorted(search.known))
+        known = f"{len(search.known)} levels known ({there})" if search.known else "no level known"
+        console.print(
+            f"  {search.label}: searches {search.level_name}: {known}, {search.asking} to be asked for"
+        )
 
 
 def _print_plan(planned: "Plan", console: Console) -> None:
+    from hushsweep.sweeps.costs import Estimate
+
     _print_start(planned, console)
-    for trial in planned.trials:
-        setting, estimate = trial.setting, trial.estimate
+    for _, alike in itertools.groupby(planned.trials, _heading):
+        trials = list(alike)
+        setting, trial = trials[0].setting, trials[0]
+        estimate = sum((trial.estimate for trial in trials), Estimate())
+        points = sum(len(trial.points) for trial in trials)
+        learned = f" that learn {trial.learns}, {len(trials)} trials" if trial.learns else ""
         seed = f", seed {setting.model.seed}" if trial.points[0].fields["model_seed"] is not None else ""
         weights = Path(setting.checked.weights).name + seed
         console.print(
             f"  [bold]{setting.model.name}[/] ({weights}) cut at {setting.cut}, "
-            f"{setting.dataset.name} with {setting.info.size:,} images: {len(trial.points)} points"
+            f"{setting.dataset.name} with {setting.info.size:,} images: {points} points{learned}"
         )
         counts = {
             "image passes": estimate.image_passes,
@@ -278,6 +291,11 @@ def _print_plan(planned: "Plan", console: Console) -> None:
         )
 
 
+def _heading(trial: "PlannedTrial") -> tuple[int, str | None]:
+    """What trials have in common that are printed as one."""
+    return id(trial.setting), trial.learns
+
+
 def _plan_json(planned: "Plan") -> dict[str, Any]:
     return {
         **planned.document(),
@@ -285,6 +303,7 @@ def _plan_json(planned: "Plan") -> dict[str, Any]:
         "existing": planned.existing,
         "missing": planned.missing,
         "shards": planned.shards,
+        "searches": [vars(search) for search in planned.searches],
         "trials": [
             {
                 "dataset": trial.setting.dataset.name,

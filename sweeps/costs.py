@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from hushsweep.sweeps.identity import learns
 from hushsweep.sweeps.resolve import Setting
 from hushsweep.workers.bounds.search import SEARCHES
 from hushsweep.workers.measures import Bounds
+from hushsweep.workers.mechanisms import find_mechanism
 from hushsweep.workers.trial import PointConfig
 
 _PASSES = {"large_step": 2 * 16 * 35, "two_point": 2 * 4 * 200}
@@ -38,7 +40,7 @@ class Estimate:
 def estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
     """Count the work of points that share data, model, weights and cut."""
     size = setting.info.size
-    total = Estimate(image_passes=size, head_passes=size, trainings=int(setting.model.weights == "train"))
+    total = Estimate(image_passes=size, head_passes=size, trainings=_trainings(setting, points))
     shared = set[tuple[str, int]]()
     for point in points:
         for measure in point.measures:
@@ -47,6 +49,9 @@ def estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
                 at_input = any(stage.at == "input" for stage in point.stages)
                 passes = size * options["draws"]
                 total += Estimate(head_passes=passes, image_passes=passes if at_input else 0)
+                continue
+            if measure.name == "secondary":
+                total += Estimate(trainings=1)
                 continue
             # most searches are shared by all levels of a seed, Jacobians by all seeds
             if (measure.measure_id, point.seed) not in shared:
@@ -57,6 +62,16 @@ def estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
                     total += _jacobians(options, setting)
             shared.add((measure.measure_id, point.seed))
     return total
+
+
+def _trainings(setting: Setting, points: Sequence[PointConfig]) -> int:
+    """Of the model's weights, unless they are learned anew with a mechanism, and of the mechanism."""
+    own = setting.model.weights == "train"
+    stage = next((stage for stage in points[0].stages if learns(stage)), None)
+    if stage is None:
+        return int(own)
+    mechanism = find_mechanism(stage.name)(**stage.parameters)
+    return int(own and mechanism.server != "scratch") + int(mechanism.weights is None)
 
 
 def jacobian_route(options: dict[str, Any], setting: Setting) -> str | None:

@@ -44,10 +44,10 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
         KeyboardInterrupt: the run was interrupted; what was complete stays complete.
     """
     with ray_cluster(options.address):
-        cpus, gpus = _resources(options.execution, trials)
+        cpus, gpus = choose_resources(options.execution, trials)
         pending = list(trials)
         for _ in range(options.execution.max_failures + 1):
-            watcher = _Watcher(report)
+            watcher = Watcher(report)
             _run_round(pending, watcher, cpus, gpus, results, options)
             if watcher.store_error:
                 raise StoreError(watcher.store_error)
@@ -56,12 +56,12 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
             pending = [pending[index] for index in sorted(watcher.died - watcher.ended)]
             if not pending:
                 return
-    _fail_dead_trials(pending, results, report)
+    fail_dead_trials(pending, results, report)
 
 
 def _run_round(
     trials: Sequence[Trial],
-    watcher: "_Watcher",
+    watcher: "Watcher",
     cpus: float,
     gpus: float,
     results: Path,
@@ -70,21 +70,55 @@ def _run_round(
     """Let Tune run every trial once. It repeats none: it would not repeat one whose worker died between two trials."""
     from ray import tune
 
+    space = {"trial": tune.grid_search(list(range(len(trials))))}
+    fit(trials, watcher, (cpus, gpus), results, options, param_space=space)
+
+
+def fit(
+    trials: Sequence[Trial],
+    watcher: "Watcher",
+    resources: tuple[float, float],
+    results: Path,
+    options: RunnerOptions,
+    *,
+    param_space: dict[str, Any] | None = None,
+    **tune_config: Any,
+) -> None:
+    """Let Tune run what ``param_space`` or a search algorithm names: positions in ``trials``, or trials themselves.
+
+    Args:
+        trials: known beforehand.
+        watcher: told what comes back.
+        resources: CPUs and GPUs of a trial.
+        results: the results folder.
+        options: how to run.
+        param_space: of ``Tuner``.
+        tune_config: more of ``TuneConfig``.
+    """
+    from ray import tune
+
+    if options.judge is not None:
+        from hushsweep.sweeps.search.on_ray import scheduler_of
+
+        tune_config["scheduler"] = scheduler_of(options.judge, watcher, trials)
+    cpus, gpus = resources
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails, we say ourselves
     trainable = tune.with_parameters(
         _run_trial,
         trials=list(trials),
         results=str(results),
-        execution=_execution(options.execution, cpus),
+        execution=execution_of(options.execution, cpus),
         git_commit=options.git_commit,
     )
     scratch = results / "cache" / _SCRATCH
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
-        param_space={"trial": tune.grid_search(list(range(len(trials))))},
+        param_space=param_space or {},
         tune_config=tune.TuneConfig(
-            reuse_actors=True, max_concurrent_trials=options.execution.max_concurrent_trials
+            reuse_actors=True,
+            max_concurrent_trials=options.execution.max_concurrent_trials,
+            **tune_config,
         ),
         run_config=tune.RunConfig(
             storage_path=str(scratch),
@@ -178,7 +212,7 @@ def token_file() -> Path:
     return file
 
 
-def _resources(execution: ExecutionSpec, trials: Sequence[Trial]) -> tuple[float, float]:
+def choose_resources(execution: ExecutionSpec, trials: Sequence[Trial]) -> tuple[float, float]:
     """Choose a trial's CPUs and GPUs, and refuse what no node of the cluster has."""
     import ray
 
@@ -207,7 +241,8 @@ def _resources(execution: ExecutionSpec, trials: Sequence[Trial]) -> tuple[float
     return cpus, gpus
 
 
-def _execution(spec: ExecutionSpec, cpus: float) -> Execution:
+def execution_of(spec: ExecutionSpec, cpus: float) -> Execution:
+    """Return how a trial with so many CPUs runs."""
     threads = spec.threads or max(1, math.floor(cpus))
     return Execution(
         batch_size=spec.batch_size,
@@ -234,7 +269,7 @@ def _run_trial(
     reporter = _Reporter()
     try:
         evaluate(
-            trials[config["trial"]],
+            trial_of(config, trials),
             results=results,
             execution=execution,
             provenance={
@@ -251,8 +286,17 @@ def _run_trial(
     tune.report({**reporter.flush(), "ended": True})
 
 
+def trial_of(config: dict[str, Any], trials: Sequence[Trial]) -> Trial:
+    """Return the trial that a configuration of Tune stands for: one known beforehand, or one that was asked for."""
+    asked: Trial | None = config.get("asked")
+    return asked or trials[config["trial"]]
+
+
 class _Reporter:
-    """Adds up a trial's progress and passes it to Tune now and then; at once when rows became durable."""
+    """Adds up a trial's progress and passes it to Tune now and then; at once when rows became durable, or an epoch.
+
+    Tune may end the trial instead of returning from a report: the process goes on, the trial's code does not.
+    """
 
     def __init__(self) -> None:
         self._sum = {"images": 0, "complete": 0, "failed": 0}
@@ -263,7 +307,10 @@ class _Reporter:
 
         for name in self._sum:
             self._sum[name] += getattr(progress, name)
-        if progress.complete or progress.failed or time.monotonic() - self._last > _REPORT_EVERY:
+        if progress.epoch is not None and progress.score is not None:
+            epoch = {"epoch": progress.epoch, "epochs": progress.epochs, "score": progress.score}
+            tune.report({**self.flush(), **epoch})
+        elif progress.complete or progress.failed or time.monotonic() - self._last > _REPORT_EVERY:
             tune.report(self.flush())
 
     def flush(self) -> dict[str, int]:
@@ -272,13 +319,18 @@ class _Reporter:
         return found
 
 
-class _Watcher:
+class Watcher:
     """Takes progress from Tune's results; nothing that goes wrong here may end the sweep."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self.ended, self.died = set[int](), set[int]()
         self.store_error: str | None = None
+
+    def stopped(self, trial: int, rows: int) -> None:
+        """Count a trial that ended early, and the rows that it left."""
+        self.ended.add(trial)
+        self._report(Progress(complete=rows))
 
     def callback(self) -> Any:
         """Return the Tune callback."""
@@ -328,7 +380,7 @@ class _Watcher:
             self._report(Progress(*(int(result.get(name, 0)) for name in ("images", "complete", "failed"))))
 
 
-def _fail_dead_trials(trials: Sequence[Trial], results: Path, report: Report) -> None:
+def fail_dead_trials(trials: Sequence[Trial], results: Path, report: Report) -> None:
     """Give every point of a trial whose worker kept dying a row that says so, unless it is complete."""
     store = Store(results)
     completed = store.completed()

@@ -2,19 +2,34 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hushsweep.datasets.images import DatasetConfig
 from hushsweep.sweeps.errors import Problem
 from hushsweep.sweeps.fields import SpecModel
-from hushsweep.sweeps.identity import SEEDED_WEIGHTS, TRAINING_FIELDS, measure_config
+from hushsweep.sweeps.identity import SEEDED_WEIGHTS, TRAINING_FIELDS, learns, measure_config
+from hushsweep.sweeps.search.fields import RANGES, LevelRange
 from hushsweep.sweeps.spec import SweepSpec
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.mechanisms import find_mechanism
+from hushsweep.workers.mechanisms.learned import LearnedMechanism
 from hushsweep.workers.models import ModelConfig, find_architecture, is_path
+from hushsweep.workers.models.files import weights_file
 from hushsweep.workers.trial import MeasureConfig, StageConfig
+
+
+@dataclass(frozen=True)
+class SearchedStage:
+    """A mechanism whose level is searched for, with all its other settings."""
+
+    place: int
+    """Of the mechanism in the file."""
+    stage: StageConfig
+    """At the lowest level."""
+    level_name: str
+    levels: LevelRange
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,12 @@ class Grid:
     seeds: list[int]
     precisions: list[str]
     measures: list[MeasureConfig]
+    searches: list[SearchedStage] = field(default_factory=list)
+
+    @property
+    def learns(self) -> bool:
+        """Whether any mechanism learns."""
+        return bool(self.searches) or any(learns(stage) for chain in self.chains for stage in chain)
 
 
 def expand(spec: SweepSpec, folder: Path, problems: list[Problem]) -> Grid:
@@ -44,10 +65,11 @@ def expand(spec: SweepSpec, folder: Path, problems: list[Problem]) -> Grid:
         datasets=datasets,
         models=_models(spec, folder, problems),
         cuts=spec.cut,
-        chains=_chains(spec, problems),
+        chains=_chains(spec, folder, problems),
         seeds=spec.seed,
         precisions=list(spec.precision),
         measures=_measures(spec, problems),
+        searches=_searches(spec, folder, problems),
     )
 
 
@@ -91,14 +113,16 @@ def _models(spec: SweepSpec, folder: Path, problems: list[Problem]) -> list[tupl
     return models
 
 
-def _chains(spec: SweepSpec, problems: list[Problem]) -> list[tuple[StageConfig, ...]]:
+def _chains(spec: SweepSpec, folder: Path, problems: list[Problem]) -> list[tuple[StageConfig, ...]]:
     chains = list[tuple[StageConfig, ...]]()
     for place, stages in enumerate(spec.mechanism):
+        if len(stages) == 1 and _range_of(stages[0]):
+            continue  # its levels are searched for
         located: list[tuple[str | int, ...]] = [("mechanism", place)]
         if len(stages) > 1:
             located = [("mechanism", place, "chain", position) for position in range(len(stages))]
         options = [
-            [_stage(values, where, problems) for values in product_of(stage)]
+            [_stage(values, where, folder, problems) for values in product_of(stage)]
             for stage, where in zip(stages, located, strict=True)
         ]
         for chain in itertools.product(*options):
@@ -107,6 +131,14 @@ def _chains(spec: SweepSpec, problems: list[Problem]) -> list[tuple[StageConfig,
                     Problem(
                         ("mechanism", place),
                         "target_accuracy_loss stands twice in one chain; give levels to all but one",
+                    )
+                )
+            if len(chain) > 1 and any(learns(stage) for stage in chain):
+                problems.append(
+                    Problem(
+                        ("mechanism", place),
+                        "a mechanism that learns stands alone: it would not know what the others of its chain do; "
+                        "take it out of the chain",
                     )
                 )
             if any(a.at == "cut" and b.at == "input" for a, b in itertools.pairwise(chain)):
@@ -120,14 +152,62 @@ def _chains(spec: SweepSpec, problems: list[Problem]) -> list[tuple[StageConfig,
     return chains
 
 
-def _stage(values: dict[str, Any], where: tuple[str | int, ...], problems: list[Problem]) -> StageConfig:
+def _searches(spec: SweepSpec, folder: Path, problems: list[Problem]) -> list[SearchedStage]:
+    found = []
+    for place, stages in enumerate(spec.mechanism):
+        name = _range_of(stages[0]) if len(stages) == 1 else None
+        for values in product_of(stages[0]) if name else ():
+            assert name is not None
+            where, levels = ("mechanism", place), values[name]
+            mechanism, before = find_mechanism(values["name"]), len(problems)
+            if name in mechanism.AFTERWARDS:
+                problems.append(
+                    Problem(
+                        (*where, name),
+                        f"acts after {values['name']} has learned, and only learning can be watched; list its values",
+                    )
+                )
+            elif values.get("weights") is not None:
+                problems.append(
+                    Problem(
+                        (*where, name),
+                        "a client from outside has learned already; leave the level or weights out",
+                    )
+                )
+            elif levels.bounds[0] >= levels.bounds[1]:
+                low, high = levels.bounds
+                problems.append(Problem((*where, name), f"expected low < high, got {low:g} and {high:g}"))
+            else:
+                stage = _stage({**values, name: levels.bounds[0]}, where, folder, problems)
+                if len(problems) == before:
+                    found.append(SearchedStage(place, stage, name, levels))
+    return found
+
+
+def _range_of(stage: SpecModel) -> str | None:
+    """Name of the level that is searched for, if one is."""
+    return next((name for name in type(stage).model_fields if isinstance(getattr(stage, name), RANGES)), None)
+
+
+def _stage(
+    values: dict[str, Any], where: tuple[str | int, ...], folder: Path, problems: list[Problem]
+) -> StageConfig:
     name, at = values.pop("name"), values.pop("at")
     target, calibration = values.pop("target_accuracy_loss", None), values.pop("calibration", None)
     cls = find_mechanism(name)
-    parameters = {key: value for key, value in values.items() if value is not None}
+    parameters: dict[str, Any] = {
+        key: value.bounds[0] if isinstance(value, RANGES) else value
+        for key, value in values.items()
+        if value is not None
+    }
+    outside = parameters.get("weights")
+    if outside is not None:
+        parameters["weights"] = str((folder / Path(outside).expanduser()).resolve())
+        problems += _unread(name, parameters["weights"], where)
     levels = [key for key in cls.LEVELS if key in parameters]
-    if cls.LEVELS and len(levels) + (target is not None) != 1:
-        allowed = ", ".join((*cls.LEVELS, "target_accuracy_loss"))
+    if cls.LEVELS and outside is None and len(levels) + (target is not None) != 1:
+        searched = () if issubclass(cls, LearnedMechanism) else ("target_accuracy_loss",)
+        allowed = ", ".join((*cls.LEVELS, *searched))
         given = ", ".join(levels + ["target_accuracy_loss"] * (target is not None)) or "none"
         problems.append(Problem(where, f"expected exactly one of {allowed}, got {given}"))
     elif calibration is not None and target is None:
@@ -146,6 +226,17 @@ def _stage(values: dict[str, Any], where: tuple[str | int, ...], problems: list[
         target_accuracy_loss=target,
         calibration=calibration or "half",
     )
+
+
+def _unread(name: str, weights: str, where: tuple[str | int, ...]) -> list[Problem]:
+    """Say what is wrong with a client's file, as far as that can be said without its data."""
+    try:
+        weights_file(weights)
+    except PlugInError as error:
+        return [Problem((*where, "weights"), str(error))]
+    if not find_mechanism(name).CAN_LOAD:
+        return [Problem((*where, "weights"), f"{name} cannot use a client from outside; leave it out")]
+    return []
 
 
 def _measures(spec: SweepSpec, problems: list[Problem]) -> list[MeasureConfig]:

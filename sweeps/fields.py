@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -84,10 +84,18 @@ class SpecModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecModel]:
+def model_of_dataclass(
+    cls: type[Any], name: str, *, widen: Mapping[str, Callable[[Any], Any]] | None = None, **extra: Any
+) -> type[SpecModel]:
     """Derive the sweep-file model of a plug-in from its dataclass: every field may be a list, a tuple one of lists.
 
     Limits come from the dataclass field's metadata: ``ge``, ``gt``, ``le``, ``lt``.
+
+    Args:
+        cls: the dataclass.
+        name: for descriptions.
+        widen: makes of a field's type, by name, one that allows more.
+        extra: fields that the dataclass does not have.
     """
     hints = typing.get_type_hints(cls)
     fields: dict[str, Any] = {"name": (str, Field(description=f"{name}"))}
@@ -96,6 +104,7 @@ def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecMode
         inner = _without_none(hints[field.name])
         scalar: Any = Annotated[inner, Field(**limits)] if limits else inner
         many: Any = Sets[scalar] if typing.get_origin(inner) is tuple else Listable[scalar]
+        many = (widen or {}).get(field.name, _unchanged)(many)
         required = field.default is dataclasses.MISSING
         fields[field.name] = (many, ...) if required else (many | None, None)
     return create_model(f"{cls.__name__}Spec", __base__=SpecModel, __doc__=cls.__doc__, **{**fields, **extra})
@@ -104,12 +113,29 @@ def model_of_dataclass(cls: type[Any], name: str, **extra: Any) -> type[SpecMode
 def problems_of(
     error: ValidationError, prefix: tuple[str | int, ...], model: type[BaseModel] | None
 ) -> list[Problem]:
-    """Turn pydantic's findings into the project's sentences."""
-    known = () if model is None else tuple(model.model_fields)
-    return [
-        Problem((*prefix, *(step for step in found["loc"])), _sentence(found, known))
-        for found in error.errors()
-    ]
+    """Turn pydantic's findings into the project's sentences.
+
+    A step in pointed brackets is no place in the file: it names one of several kinds by the keys that it knows.
+    """
+    problems = []
+    for found in error.errors():
+        place = [step for step in found["loc"] if not _is_kind(step)]
+        kinds = [str(step) for step in found["loc"] if _is_kind(step)]
+        known = () if model is None else tuple(model.model_fields)
+        if kinds:
+            known = tuple(kinds[-1].strip("<>").split(", "))
+        elif len(place) > 1:
+            known = ()
+        problems.append(Problem((*prefix, *place), _sentence(found, known)))
+    return problems
+
+
+def _is_kind(step: str | int) -> bool:
+    return isinstance(step, str) and step.startswith("<")
+
+
+def _unchanged(annotation: Any) -> Any:
+    return annotation
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
@@ -146,7 +172,7 @@ def _sentence(found: Mapping[str, Any], known: tuple[str, ...]) -> str:  # noqa:
     if kind == "missing":
         return "is missing; it has to be given"
     if kind == "extra_forbidden":
-        return unknown_key(str(found["loc"][-1]), known if len(found["loc"]) == 1 else ())
+        return unknown_key(str(found["loc"][-1]), known)
     if kind in _EXPECTED:
         return f"expected {_EXPECTED[kind]}, got {value!r}"
     if kind in _LIMITS:

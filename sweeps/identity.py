@@ -1,16 +1,20 @@
 """Which fields of a sweep file can change a number, and the ids made of them.
 
 A point's id is the hash of its identity; nothing about how it was run enters. Changing the lists below, or what goes
-into an id, raises ``IDENTITY_VERSION``: stored rows are then computed anew.
+into an id, raises ``IDENTITY_VERSION``: stored rows are then computed anew. A new field that enters only where it is
+set leaves the ids of all older points as they are, and the version with them.
 """
 
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 from hushsweep.datasets.images import DatasetConfig, DatasetInfo
 from hushsweep.workers.measures import find_measure
 from hushsweep.workers.mechanisms import find_mechanism
+from hushsweep.workers.mechanisms.learned import LearnedMechanism
 from hushsweep.workers.models import InputTransform, ModelConfig
+from hushsweep.workers.models.files import sha256
 from hushsweep.workers.trial import MeasureConfig, StageConfig, content_id
 
 IDENTITY_VERSION = 1
@@ -28,6 +32,9 @@ IDENTITY_FIELDS = frozenset(
         "dataset.limit",
         "dataset.label_column",
         "dataset.image_column",
+        "dataset.task",
+        "dataset.secondary_column",
+        "dataset.train_limit",
         "dataset.input_size",
         "model.name",
         "model.weights",
@@ -46,6 +53,9 @@ EXECUTION_FIELDS = frozenset(
         "name",
         "description",
         "dataset.root",  # where the data lie; what they are enters as their fingerprint
+        "early_stopping.name",  # decides which numbers there are, never what they are
+        "early_stopping.grace_period",
+        "early_stopping.reduction_factor",
         "execution.batch_size",
         "execution.shards",
         "execution.cpus_per_trial",
@@ -85,6 +95,11 @@ def subject_identity(
         precision: of the activations.
         device: type of device.
     """
+    only_where_set = {
+        "task": info.task,
+        "secondary_column": dataset.secondary_column,
+        "train_limit": dataset.train_limit,
+    }
     return {
         "version": IDENTITY_VERSION,
         "dataset": {
@@ -94,6 +109,7 @@ def subject_identity(
             "limit": None if info.size == info.total else dataset.limit,
             "label_column": dataset.label_column,
             "image_column": dataset.image_column,
+            **{key: value for key, value in only_where_set.items() if value is not None},
         },
         "transform": asdict(transform),
         "model": {
@@ -154,13 +170,31 @@ def level_name(stage: StageConfig) -> str | None:
     return next((name for name in levels if stage.parameters.get(name) is not None), None)
 
 
+def learns(stage: StageConfig) -> bool:
+    """Tell whether a stage's mechanism is one that learns."""
+    return issubclass(find_mechanism(stage.name), LearnedMechanism)
+
+
+def learning_key(stages: tuple[StageConfig, ...], seed: int) -> str | None:
+    """Return what points share that need one and the same training of their mechanism; None if it does not learn."""
+    for stage in stages:
+        if learns(stage):
+            afterwards = find_mechanism(stage.name).AFTERWARDS
+            parameters = {key: value for key, value in stage.parameters.items() if key not in afterwards}
+            return repr((stage.name, stage.at, sorted(parameters.items()), seed))
+    return None
+
+
 def _stage_identity(stage: StageConfig) -> dict[str, Any]:
     searched = stage.target_accuracy_loss is not None
+    parameters = stage.parameters
+    if parameters.get("weights") is not None:  # a client from outside is its content, wherever its file lies
+        parameters = {**parameters, "weights": sha256(Path(parameters["weights"]))}
     return {
         "name": stage.name,
         "version": find_mechanism(stage.name).VERSION,
         "at": stage.at,
-        "parameters": stage.parameters,
+        "parameters": parameters,
         "target_accuracy_loss": stage.target_accuracy_loss,
         "calibration": stage.calibration if searched else None,
     }

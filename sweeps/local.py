@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hushsweep.sweeps.runner import RunnerOptions
+from hushsweep.sweeps.search.judge import Judge
 from hushsweep.workers.evaluate import evaluate
-from hushsweep.workers.progress import Report
+from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.trial import Execution, Trial
 
 
@@ -17,22 +18,47 @@ def run_local(trials: Sequence[Trial], *, results: Path, options: RunnerOptions,
     Raises:
         StoreError: the results folder cannot be written.
     """
-    execution = options.execution
-    threads = execution.threads or os.cpu_count() or 1
     for trial in trials:
-        evaluate(
-            trial,
-            results=results,
-            execution=Execution(
-                batch_size=execution.batch_size,
-                threads=threads,
-                decode_threads=os.cpu_count() or 1,
-                feature_cache_gb=execution.feature_cache_gb,
-            ),
-            provenance={
-                "node": socket.gethostname(),
-                "worker": str(os.getpid()),
-                "git_commit": options.git_commit,
-            },
-            report=report,
-        )
+        try:
+            evaluate(
+                trial,
+                results=results,
+                execution=execution_here(options),
+                provenance={
+                    "node": socket.gethostname(),
+                    "worker": str(os.getpid()),
+                    "git_commit": options.git_commit,
+                },
+                report=_judged(trial, report, options.judge) if options.judge else report,
+            )
+        except _Stopped as stopped:
+            assert options.judge is not None
+            report(Progress(complete=options.judge.stop(trial, str(stopped))))
+
+
+def execution_here(options: RunnerOptions) -> Execution:
+    """Return how a trial runs in this process."""
+    execution = options.execution
+    return Execution(
+        batch_size=execution.batch_size,
+        threads=execution.threads or os.cpu_count() or 1,
+        decode_threads=os.cpu_count() or 1,
+        feature_cache_gb=execution.feature_cache_gb,
+    )
+
+
+class _Stopped(BaseException):
+    """Ends a training from within its report; no Exception, since those make failed rows."""
+
+
+def _judged(trial: Trial, report: Report, judge: Judge) -> Report:
+    """Pass progress on, and end the trial where its training is not promising."""
+
+    def both(progress: Progress) -> None:
+        report(progress)
+        if progress.epoch is not None and progress.score is not None:
+            reason = judge.decide(trial, progress.epoch, progress.epochs, progress.score)
+            if reason is not None:
+                raise _Stopped(reason)
+
+    return both

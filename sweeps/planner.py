@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hushsweep.sweeps.costs import Estimate, estimate, jacobian_route
+from hushsweep.sweeps.identity import learning_key, learns
 from hushsweep.sweeps.resolve import Point, Setting
+from hushsweep.sweeps.search.searches import PlannedSearch
 from hushsweep.workers.trial import MeasureConfig, PointConfig, Trial
 
 
@@ -16,6 +18,12 @@ class PlannedTrial:
     setting: Setting
     points: tuple[PointConfig, ...]
     estimate: Estimate
+
+    @property
+    def learns(self) -> str | None:
+        """Name of the mechanism that the trial learns, None if it learns none."""
+        point = self.points[0]
+        return str(point.fields["mechanism"]) if any(map(learns, point.stages)) else None
 
     @property
     def routes(self) -> list[str]:
@@ -39,6 +47,13 @@ class Plan:
     shards: int = 1
     salt: str = ""
     estimate: Estimate = field(default=Estimate())
+    searches: tuple[PlannedSearch, ...] = ()
+    """Those that will ask for more points."""
+
+    @property
+    def asking(self) -> int:
+        """(point, measure) pairs that searches will ask for."""
+        return sum(search.asking * search.pairs for search in self.searches)
 
     @property
     def missing(self) -> int:
@@ -93,6 +108,7 @@ def make_plan(
     shards: int = 1,
     recompute: Collection[str] = (),
     salt: str = "",
+    searches: Sequence[PlannedSearch] = (),
 ) -> Plan:
     """Subtract what is complete and group the rest.
 
@@ -103,6 +119,7 @@ def make_plan(
         shards: parts into which each trial's images are cut.
         recompute: names of measures to compute again although they are there.
         salt: sets a repetition on purpose apart from what was computed before.
+        searches: that will ask for more points.
     """
     groups = dict[str, list[Point]]()
     missing = dict[str, tuple[MeasureConfig, ...]]()
@@ -113,7 +130,7 @@ def make_plan(
             if measure.name in recompute or (point.point_id, measure.measure_id) not in completed
         )
         if missing[point.point_id]:
-            groups.setdefault(_group(point.setting), []).append(point)
+            groups.setdefault(_group(point), []).append(point)
     trials = []
     for members in groups.values():
         configs = tuple(
@@ -139,10 +156,16 @@ def make_plan(
         shards=shards,
         salt=salt if recompute else "",
         estimate=sum((trial.estimate for trial in trials), Estimate()),
+        searches=tuple(searches),
     )
 
 
-def _group(setting: Setting) -> str:
+def _group(point: Point) -> str:
+    """What the points of a trial share: everything up to the mechanism, and its training if it learns."""
+    setting = point.setting
     return repr(
-        (setting.dataset, setting.input_size, setting.model, setting.cut, setting.precision, setting.device)
+        (
+            *(setting.dataset, setting.input_size, setting.model, setting.cut),
+            *(setting.precision, setting.device, learning_key(point.stages, point.seed)),
+        )
     )

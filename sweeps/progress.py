@@ -18,7 +18,7 @@ from hushsweep.workers.progress import Progress, Report
 def live_table(plan: Plan, console: Console) -> Iterator[Report]:
     """Show points done and failed, images per second and time left while the block runs."""
     state = _State(plan)
-    if not console.is_terminal or not plan.missing:
+    if not console.is_terminal or not (plan.missing or plan.asking):
         yield state.add
         return
     with Live(
@@ -34,7 +34,7 @@ def live_table(plan: Plan, console: Console) -> Iterator[Report]:
 
 class _State:
     def __init__(self, plan: Plan) -> None:
-        self._sweep, self._missing = plan.sweep, plan.missing
+        self._sweep, self._missing = plan.sweep, plan.missing + plan.asking
         self._trials = len(plan.trials) * plan.shards
         self._images = self._complete = self._failed = 0
         self._started = time.monotonic()

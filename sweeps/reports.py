@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hushsweep.sweeps.drops import print_drops
 from hushsweep.sweeps.progress import clock
 from hushsweep.sweeps.session import Summary
 
@@ -38,17 +39,20 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
     from hushsweep.dashboards import tradeoff
     from hushsweep.dashboards.curves import read_curves
 
+    stopped = f"{summary.stopped} stopped early, " if summary.stopped else ""
     rate = f", {summary.images / summary.seconds:.0f} images/s" if summary.images else ""
     console.print(
-        f"{summary.computed} computed, {summary.existing} there before, {summary.missing} missing "
+        f"{summary.computed} computed, {summary.existing} there before, {stopped}{summary.missing} missing "
         f"in {clock(summary.seconds)}{rate}"
     )
+    for sentence in summary.searches:
+        console.print(f"[bold]search:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
     for reason in summary.failures[:5]:
         console.print(f"[red]failed:[/] {escape(reason)}", soft_wrap=True)
     if len(summary.failures) > 5:
         console.print(f"... and {len(summary.failures) - 5} more reasons: hushsweep status {summary.sweep}")
     rows = tradeoff(summary.results, summary.sweep).to_pylist() if summary.wanted > summary.missing else []
-    bounds = list[dict[str, Any]]()
+    views = list[str]()
     if rows:
         bounds = _read_bounds(summary)
         shared = f" · seed {rows[0]['seed']}" if len({row["seed"] for row in rows}) == 1 else ""
@@ -64,12 +68,16 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
         _explain(rows, console)
         if bounds:
             _print_bounds(bounds, names, console)
-    _next_steps(summary, spec, console, has_bounds=bool(bounds))
+            views.append("bounds")
+        if print_drops(summary, console):
+            views.append("frontier")
+    _next_steps(summary, spec, console, views)
 
 
 def _results_table(rows: list[dict[str, Any]], names: dict[str, str]) -> Table:
     has_bounds = any(row["std_bound_median"] is not None for row in rows)
-    table = Table("curve", "noise")
+    is_noise = all(row["level_name"] in (None, "noise_scale", "noise_std") for row in rows)
+    table = Table("curve", "noise" if is_noise else "level")
     for name in ("accuracy", "clean", *(["HCR bound"] if has_bounds else [])):
         table.add_column(name, justify="right")
     previous = None
@@ -95,11 +103,11 @@ def _results_table(rows: list[dict[str, Any]], names: dict[str, str]) -> Table:
 
 
 def _explain(rows: list[dict[str, Any]], console: Console) -> None:
-    console.print(
-        "noise: standard deviation in units of the features' root mean square (RMS). "
-        "accuracy: top-1 with noise, ± standard error over images and draws.",
-        style="dim",
+    has_noise = any(row["level_name"] in ("noise_scale", "noise_std") for row in rows)
+    noise = (
+        "noise: standard deviation in units of the features' root mean square (RMS). " if has_noise else ""
     )
+    console.print(f"{noise}accuracy: top-1 with noise, ± standard error over images and draws.", style="dim")
     if any(row["std_bound_median"] is not None for row in rows):
         console.print(
             "HCR bound: no unbiased reconstruction of a median image from its noisy features can have a smaller "
@@ -109,12 +117,10 @@ def _explain(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 def _read_bounds(summary: Summary) -> list[dict[str, Any]]:
-    from hushsweep.dashboards import run_query
+    from hushsweep.dashboards import bounds
 
-    sql = (
-        f"FROM bounds WHERE sweep = '{summary.sweep}' AND measure = 'bounds'"  # a plain name: no quote in it
-    )
-    return list(run_query(summary.results, sql).to_pylist())
+    rows = bounds(summary.results, summary.sweep).to_pylist()
+    return [row for row in rows if row["measure"] == "bounds"]  # hcr has a column of the table above
 
 
 def _print_bounds(bounds: list[dict[str, Any]], names: dict[str, str], console: Console) -> None:
@@ -162,7 +168,7 @@ def _bound(value: float, column: str) -> str:
     return f"{value:.0%}" if column.endswith("non_identifiable") else f"{value:.2g}"
 
 
-def _next_steps(summary: Summary, spec: Path, console: Console, *, has_bounds: bool) -> None:
+def _next_steps(summary: Summary, spec: Path, console: Console, views: Sequence[str]) -> None:
     program = _program()
     results = "" if summary.results == Path("results").absolute() else f" --results {_short(summary.results)}"
     shown = dict[str, str]()
@@ -173,11 +179,14 @@ def _next_steps(summary: Summary, spec: Path, console: Console, *, has_bounds: b
         shown["go on"] = f"{program} run {spec}{results}"
     elif summary.missing:
         shown["try the missing ones again"] = f"{program} run {spec}{results}"
-    if summary.figure is not None:
-        shown["picture"] = str(_short(summary.figure))
+    if summary.figures:
+        folder = _short(summary.figures[0].parent)
+        names = [path.name for path in summary.figures]
+        more = "".join(f", {name}" for name in names[1:4]) + (", ..." if len(names) > 4 else "")
+        shown["picture"] = f"{folder / names[0]}{more}"
     shown["rows"] = f"{_short(summary.results)}/measurements/*.parquet (pandas, DuckDB, polars read them)"
-    every = '   (or "FROM bounds")' if has_bounds else ""
-    shown["SQL"] = f'{program} query "FROM tradeoff"{results}{every}'
+    others = ", ".join(f'"FROM {view}"' for view in views)
+    shown["SQL"] = f'{program} query "FROM tradeoff"{results}' + (f"   (or {others})" if others else "")
     shown["MLflow"] = f"{program} ui{results}   ({summary.mirrored})"
     console.print("Next:")
     for what, where in shown.items():  # not a table: it would cut long paths short

@@ -15,21 +15,27 @@ from hushsweep.datasets.images import (
     describe_dataset,
     resolve_root,
 )
+from hushsweep.datasets.tasks import training_part
 from hushsweep.sweeps.errors import Problem
 from hushsweep.sweeps.expand import Grid, expand
 from hushsweep.sweeps.identity import (
     SEEDED_WEIGHTS,
     curve_id,
+    learns,
     level_name,
     level_place,
     point_id,
     subject_identity,
 )
+from hushsweep.sweeps.search.fields import LevelRange, LogUniformLevels, UniformLevels
 from hushsweep.sweeps.source import Source
 from hushsweep.sweeps.spec import SweepSpec
 from hushsweep.workers.devices import resolve_device
 from hushsweep.workers.errors import PlugInError
+from hushsweep.workers.learning.learn import check_client
+from hushsweep.workers.measures import find_measure
 from hushsweep.workers.measures.sizes import JacobianSize, jacobian_size
+from hushsweep.workers.mechanisms import find_mechanism
 from hushsweep.workers.models import (
     CheckedModel,
     InputTransform,
@@ -74,10 +80,45 @@ class Point:
     fields: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """A mechanism of one setting whose level is searched for."""
+
+    label: str
+    setting: Setting
+    stage: StageConfig
+    """At the lowest level."""
+    level_name: str
+    levels: LevelRange
+    seeds: tuple[int, ...]
+    measures: tuple[MeasureConfig, ...]
+
+    def at(self, level: float) -> tuple[Point, ...]:
+        """Return the points of a level, one per seed: those that a sweep has which lists it."""
+        stage = replace(self.stage, parameters={**self.stage.parameters, self.level_name: level})
+        setting = self.setting
+        return tuple(_point(setting, setting.identity, (stage,), seed, self.measures) for seed in self.seeds)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a sweep comes to: the points that it lists, and the searches that will ask for more."""
+
+    points: list[Point]
+    searches: list[Searched]
+
+
 def resolve(
     spec: SweepSpec, source: Source, *, device: str | None = None, fetch: bool = False
 ) -> list[Point]:
-    """Expand a sweep into its points.
+    """Expand a sweep into the points that it lists; see :func:`resolve_sweep`."""
+    return resolve_sweep(spec, source, device=device, fetch=fetch).points
+
+
+def resolve_sweep(
+    spec: SweepSpec, source: Source, *, device: str | None = None, fetch: bool = False
+) -> Resolved:
+    """Expand a sweep into its points and searches.
 
     Args:
         spec: the sweep.
@@ -95,6 +136,8 @@ def resolve(
     if problems:
         raise source.report(problems)
     calibrations = _calibrations(settings, grid.chains, problems)
+    _check_learning(settings, grid, problems)
+    _check_watching(settings, grid, spec, problems)
     if problems:
         raise source.report(problems)
     points = dict[str, Point]()
@@ -102,7 +145,91 @@ def resolve(
         identity = {**setting.identity, **calibrations.get((id(setting), place), {})}
         point = _point(setting, identity, stages, seed, tuple(grid.measures))
         points.setdefault(point.point_id, point)
-    return list(points.values())
+    return Resolved(list(points.values()), _searches(settings, grid))
+
+
+def _searches(settings: list[Setting], grid: Grid) -> list[Searched]:
+    found = []
+    for setting, search in itertools.product(settings, grid.searches):
+        searched = Searched(
+            label="",
+            setting=setting,
+            stage=search.stage,
+            level_name=search.level_name,
+            levels=search.levels,
+            seeds=tuple(grid.seeds),
+            measures=tuple(grid.measures),
+        )
+        point = searched.at(search.levels.bounds[0])[0]
+        label = " · ".join(part for part in (setting.model.name, point.fields["mechanism"]) if part)
+        found.append(replace(searched, label=label))
+    return found
+
+
+def _check_watching(settings: list[Setting], grid: Grid, spec: SweepSpec, problems: list[Problem]) -> None:
+    """Find what would keep searches and early stopping from judging by validation images."""
+    blind = next((setting for setting in settings if setting.info.task is None), None)
+    for search in grid.searches:
+        where = ("mechanism", search.place, search.level_name)
+        if blind is not None:
+            problems.append(Problem(where, _no_validation("a search", blind)))
+        sampled = isinstance(search.levels, (LogUniformLevels, UniformLevels))
+        if sampled and not any(measure.name == "secondary" for measure in grid.measures):
+            problems.append(
+                Problem(
+                    where,
+                    "is searched for by accuracy and by what an attacker reads; add {name: secondary} to measures",
+                )
+            )
+    if spec.early_stopping is None:
+        return
+    if not grid.learns:
+        problems.append(Problem(("early_stopping",), "has no effect: no mechanism learns; leave it out"))
+    elif blind is not None:
+        problems.append(Problem(("early_stopping",), _no_validation("early stopping", blind)))
+    if spec.execution.shards > 1:
+        problems.append(
+            Problem(
+                ("execution", "shards"),
+                f"expected 1 with early_stopping, got {spec.execution.shards}: shards share one training",
+            )
+        )
+
+
+def _no_validation(who: str, setting: Setting) -> str:
+    return (
+        f"{who} judges by validation images, which data set {setting.dataset.name!r} has only with a task; "
+        "give dataset.task or dataset.secondary_column (docs/datasets.md)"
+    )
+
+
+def _check_learning(settings: list[Setting], grid: Grid, problems: list[Problem]) -> None:
+    """Find what would keep mechanisms and attackers from learning, before anything runs."""
+    for setting, (place, measure) in itertools.product(settings, enumerate(grid.measures)):
+        if getattr(find_measure(measure.name), "SECONDARY", False) and setting.info.secondary_classes is None:
+            problems.append(Problem(("measures", place), _no_secondary(measure.name, setting)))
+    chains = [*enumerate(grid.chains), *((search.place, (search.stage,)) for search in grid.searches)]
+    for setting, (place, chain) in itertools.product(settings, chains):
+        stage = next((stage for stage in chain if learns(stage)), None)
+        if stage is None:
+            continue
+        where = ("mechanism", place)
+        try:
+            mechanism = find_mechanism(stage.name)(**stage.parameters)
+            if mechanism.SECONDARY and setting.info.secondary_classes is None:
+                problems.append(Problem(where, _no_secondary(stage.name, setting)))
+            transform = input_transform(setting.model, setting.info, input_size=setting.input_size)
+            check_client(mechanism, stage.at, setting.model, setting.cut, setting.info, transform)
+            describe_dataset(training_part(setting.dataset))
+        except (DatasetError, PlugInError, ValueError) as error:
+            problems.append(Problem(where, str(error)))
+
+
+def _no_secondary(name: str, setting: Setting) -> str:
+    return (
+        f"{name} needs secondary labels, which data set {setting.dataset.name!r} does not have as it stands; "
+        "give dataset.task or dataset.secondary_column (docs/datasets.md)"
+    )
 
 
 def _calibrations(
@@ -162,6 +289,7 @@ def _settings(grid: Grid, device: str, problems: list[Problem], *, fetch: bool) 
             checked = check_model(model, info, fetch_missing=fetch)
             transform = input_transform(model, info, input_size=input_size)
             weights = _weights_identity(model, checked, info, transform, dataset, device)
+            learned = _learned_data(grid, dataset, info)
         except (PlugInError, DatasetError) as error:
             problems.append(Problem(("model", place), str(error)))
             continue
@@ -175,7 +303,18 @@ def _settings(grid: Grid, device: str, problems: list[Problem], *, fetch: bool) 
             if any(measure.name == "bounds" for measure in grid.measures):
                 size = jacobian_size(model, cut, info=info, transform=transform)
             yield from _with_precisions(
-                grid, dataset, info, input_size, model, checked, transform, cut, device, weights, size
+                grid,
+                dataset,
+                info,
+                input_size,
+                model,
+                checked,
+                transform,
+                cut,
+                device,
+                weights,
+                size,
+                learned,
             )
 
 
@@ -191,6 +330,7 @@ def _with_precisions(
     device: str,
     weights: str,
     size: JacobianSize | None,
+    learned: str | None,
 ) -> Iterator[Setting]:
     for precision in grid.precisions:
         yield Setting(
@@ -212,9 +352,17 @@ def _with_precisions(
                 cut=cut,
                 precision=precision,
                 device=device,
-            ),
+            )
+            | ({} if learned is None else {"learned_data": learned}),
             jacobian=size,
         )
+
+
+def _learned_data(grid: Grid, dataset: DatasetConfig, info: DatasetInfo) -> str | None:
+    """Fingerprint of what mechanisms or attackers learn from; None where neither do."""
+    if info.task is None and not grid.learns:
+        return None
+    return describe_dataset(training_part(dataset)).fingerprint
 
 
 def _weights_identity(
@@ -253,6 +401,9 @@ def _point(
         "split": setting.info.split,
         "data_fingerprint": setting.info.fingerprint,
         "limit": setting.dataset.limit,
+        "task": setting.info.task,
+        "secondary_classes": setting.info.secondary_classes,
+        "train_limit": setting.dataset.train_limit,
         "input_size": setting.input_size,
         "model": model.name,
         "weights": _weights_name(setting),
@@ -265,6 +416,7 @@ def _point(
         "level_name": name,
         "level": parameters.get(name) if name else None,
         "noise_scale": parameters.get("noise_scale"),
+        "penalty": parameters.get("penalty"),
         "noise_std": parameters.get("noise_std"),
         "target_accuracy_loss": target,
         "seed": seed,

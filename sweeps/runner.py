@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hushsweep.sweeps.search.judge import Judge
 from hushsweep.sweeps.spec import ExecutionSpec
 from hushsweep.workers.progress import Report
 from hushsweep.workers.trial import Trial
@@ -19,6 +20,8 @@ class RunnerOptions:
     address: str | None = None
     """Of a running Ray cluster; None starts one on this machine."""
     git_commit: str | None = None
+    judge: Judge | None = None
+    """Stops trainings early; None lets all of them run to their ends."""
 
 
 class Runner(Protocol):

@@ -5,16 +5,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hushsweep.datasets.results import Store
 from hushsweep.sweeps.errors import RunError
 from hushsweep.sweeps.planner import Plan, make_plan
-from hushsweep.sweeps.resolve import Point, resolve
+from hushsweep.sweeps.resolve import Point, Resolved, Searched, resolve_sweep
 from hushsweep.sweeps.runner import Runner, RunnerOptions, git_commit
+from hushsweep.sweeps.search.judge import Judge
+from hushsweep.sweeps.search.record import Record
+from hushsweep.sweeps.search.run import run_searches
+from hushsweep.sweeps.search.searches import PlannedSearch, look_up
 from hushsweep.sweeps.source import read_source
 from hushsweep.sweeps.spec import SweepSpec
 from hushsweep.workers.progress import Progress, Report
@@ -33,15 +37,19 @@ class Summary:
     existing: int
     """Complete before the run began."""
     computed: int
+    stopped: int = 0
+    """Stopped early and not computed since, in this run or before it."""
     missing: int
     failures: tuple[str, ...]
     """Reasons of what failed, each once, most frequent first."""
     images: int
     seconds: float
     interrupted: bool
-    figure: Path | None
+    figures: tuple[Path, ...]
     mirrored: str
     """What became of the MLflow mirror, in words."""
+    searches: tuple[str, ...] = ()
+    """What searches found, a sentence each."""
 
     @property
     def exit_code(self) -> int:
@@ -59,8 +67,33 @@ def plan(path: Path | str, *, results: Path | str = "results") -> Plan:
     source = read_source(path)
     spec = SweepSpec.from_source(source)
     store = existing_store(results)
-    completed = store.completed() if store else set()
-    return make_plan(spec.name, resolve(spec, source), completed, shards=spec.execution.shards)
+    may_stop = spec.early_stopping is not None
+    completed = store.completed(or_stopped=may_stop) if store else set()
+    resolved = resolve_sweep(spec, source)
+    searches = _look_up(resolved, store, spec)
+    return make_plan(
+        spec.name,
+        [*resolved.points, *_known_points(searches, resolved)],
+        completed,
+        shards=spec.execution.shards,
+        searches=[known for _, known in searches],
+    )
+
+
+_Looked = list[tuple[Searched, PlannedSearch]]
+
+
+def _look_up(resolved: Resolved, store: Store | None, spec: SweepSpec) -> _Looked:
+    """Find what is known of every search of a sweep."""
+    may_stop = spec.early_stopping is not None
+    return [(search, look_up(search, store, spec.name, or_stopped=may_stop)) for search in resolved.searches]
+
+
+def _known_points(searches: _Looked, resolved: Resolved) -> list[Point]:
+    """The points of levels that searches know of, but for those that the sweep lists as well."""
+    listed = {point.point_id for point in resolved.points}
+    points = (point for search, known in searches for level in known.known for point in search.at(level))
+    return list({point.point_id: point for point in points if point.point_id not in listed}.values())
 
 
 def existing_store(results: Path | str) -> Store | None:
@@ -102,36 +135,53 @@ def run(
     spec = SweepSpec.from_source(source)
     existing_store(results)  # one that cannot be used is refused before anything is fetched
     device = None if address is None else _device_there(spec, address)
-    points = resolve(spec, source, device=device, fetch=True)
-    _check_recompute(recompute, points)
+    resolved = resolve_sweep(spec, source, device=device, fetch=True)
+    _check_recompute(recompute, resolved)
     store = Store(results)  # not before the sweep is known to be right: a mistake creates no folder
     started, started_at = time.monotonic(), datetime.now(UTC)
     with store.lock(spec.name):
-        planned = make_plan(
-            spec.name,
-            points,
-            store.completed(),
-            shards=spec.execution.shards,
+        searches = _look_up(resolved, store, spec)
+        record = Record(
+            spec,
+            source,
+            store,
+            [*resolved.points, *_known_points(searches, resolved)],
+            [known for _, known in searches],
             recompute=recompute,
-            salt=started_at.isoformat(),
+            started_at=started_at,
         )
-        document = {**planned.document(), "created_at": started_at.isoformat()}
-        store.write_sweep(spec.name, spec_text=source.text, plan={**document, "spec": source.data})
+        planned = record.plan()
+        record.write()
         counted = _Counter()
-        options = RunnerOptions(execution=spec.execution, address=address, git_commit=git_commit())
-        interrupted = False
+        judge = None if spec.early_stopping is None else Judge(spec.early_stopping, store)
+        options = RunnerOptions(
+            execution=spec.execution, address=address, git_commit=git_commit(), judge=judge
+        )
+        interrupted, found = False, tuple[str, ...]()
         with _mirror_beside(store, spec.name, enabled=mirror) as finish_mirror:
             try:
-                with watch(planned) if watch else contextlib.nullcontext(lambda progress: None) as report:
+                with (
+                    watch(planned) if watch else contextlib.nullcontext(lambda progress: None) as report,
+                    _cluster(planned, local, address),
+                ):
                     _compute(planned, _runner(local), store, options, counted.then(report))
+                    found = run_searches(
+                        searches,
+                        record,
+                        local=local,
+                        store=store,
+                        options=options,
+                        report=counted.then(report),
+                    )
             except KeyboardInterrupt:
                 interrupted = True
             mirrored = finish_mirror(interrupted)
-        figure = None if interrupted else _draw(store, spec.name)
+        figures = () if interrupted else _draw(store, spec.name)
     since = started_at if planned.salt else None
-    return _summarise(
-        planned, store, since, counted, interrupted, time.monotonic() - started, figure, mirrored
+    summary = _summarise(
+        record, store, since, counted, interrupted, time.monotonic() - started, figures, mirrored
     )
+    return replace(summary, searches=found)
 
 
 def _check_address(local: bool, address: str | None, insecure: bool) -> None:
@@ -145,8 +195,9 @@ def _check_address(local: bool, address: str | None, insecure: bool) -> None:
         )
 
 
-def _check_recompute(recompute: Collection[str], points: Sequence[Point]) -> None:
-    names = sorted({measure.name for point in points for measure in point.measures})
+def _check_recompute(recompute: Collection[str], resolved: Resolved) -> None:
+    measures = [point.measures for point in resolved.points] + [one.measures for one in resolved.searches]
+    names = sorted({measure.name for wanted in measures for measure in wanted})
     for name in recompute:
         if name not in names:
             raise RunError(f"--recompute {name}: the sweep has no such measure; it has {', '.join(names)}")
@@ -169,6 +220,15 @@ def _runner(local: bool) -> Runner:
     from hushsweep.sweeps.driver import run_on_ray
 
     return run_on_ray
+
+
+def _cluster(planned: Plan, local: bool, address: str | None) -> contextlib.AbstractContextManager[None]:
+    """Hold one Ray cluster for both the listed points and the searches, where both may need it."""
+    if local or not planned.searches or not (planned.trials or planned.asking):
+        return contextlib.nullcontext()
+    from hushsweep.sweeps.driver import ray_cluster
+
+    return ray_cluster(address)
 
 
 def _compute(plan: Plan, runner: Runner, store: Store, options: RunnerOptions, report: Report) -> None:
@@ -223,43 +283,46 @@ def _mirror_beside(store: Store, sweep: str, *, enabled: bool) -> Iterator[Calla
             process.stdin.close()
 
 
-def _draw(store: Store, sweep: str) -> Path | None:
-    from hushsweep.dashboards import draw_tradeoff
+def _draw(store: Store, sweep: str) -> tuple[Path, ...]:
+    from hushsweep.dashboards import draw_privacy, draw_tradeoff
 
-    try:
-        return draw_tradeoff(store.root, sweep, store.root / "sweeps" / sweep / "tradeoff.png")
-    except ValueError:  # nothing that could be drawn; the rows say why
-        return None
+    folder, figures = store.root / "sweeps" / sweep, list[Path]()
+    with contextlib.suppress(ValueError):  # nothing that could be drawn; the rows say why
+        figures.append(draw_tradeoff(store.root, sweep, folder / "tradeoff.png"))
+    with contextlib.suppress(ValueError):
+        figures += draw_privacy(store.root, sweep, folder)
+    return tuple(figures)
 
 
 def _summarise(
-    plan: Plan,
+    record: Record,
     store: Store,
     since: datetime | None,
     counted: _Counter,
     interrupted: bool,
     seconds: float,
-    figure: Path | None,
+    figures: tuple[Path, ...],
     mirrored: str,
 ) -> Summary:
-    completed = store.completed()
+    plan, completed = record.plan(), store.completed(or_stopped=record.may_stop)
     wanted = {(p.point_id, m.measure_id) for p in plan.points for m in p.measures}
     planned = {(p.point_id, m.measure_id) for t in plan.trials for p in t.points for m in p.measures}
     if since is not None:  # computed again on purpose: what was there before does not count
         completed = (completed - planned) | _completed_since(store, since)
-    missing = len(wanted - completed)
+    missing, stopped = len(wanted - completed), (wanted & completed) - store.completed()
     return Summary(
         sweep=plan.sweep,
         results=store.root,
         wanted=len(wanted),
-        existing=plan.existing,
-        computed=len(planned & completed),
+        existing=plan.existing - len(stopped - planned),
+        computed=len((planned & completed) - stopped),
+        stopped=len(stopped),
         missing=missing,
         failures=tuple(store_failures(store, wanted - completed)),
         images=counted.images,
         seconds=seconds,
         interrupted=interrupted,
-        figure=figure,
+        figures=figures,
         mirrored=mirrored,
     )
 
@@ -269,7 +332,9 @@ def _completed_since(store: Store, since: datetime) -> set[tuple[str, str]]:
     return {
         (row["point_id"], row["measure_id"])
         for row in rows
-        if row["status"] != "failed" and row["computed_at"] is not None and row["computed_at"] >= since
+        if row["status"] not in ("failed", "stopped")
+        and row["computed_at"] is not None
+        and row["computed_at"] >= since
     }
 
 

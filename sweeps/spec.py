@@ -7,10 +7,12 @@ from pydantic import Field, ValidationError
 
 from hushsweep.sweeps.errors import Problem, SpecError
 from hushsweep.sweeps.fields import Listable, SpecModel, model_of_dataclass, problems_of, unknown_key
+from hushsweep.sweeps.search.fields import EarlyStoppingSpec, searchable
 from hushsweep.sweeps.source import Source, parse_source, read_source
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.measures import MEASURES, find_measure
 from hushsweep.workers.mechanisms import MECHANISMS, find_mechanism
+from hushsweep.workers.mechanisms.learned import LearnedMechanism
 
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Count = Annotated[int, Field(ge=1)]
@@ -21,7 +23,7 @@ class DatasetSpec(SpecModel):
     """Images and labels."""
 
     name: Listable[str] = Field(
-        description="digits, mnist, fashion_mnist, cifar10, cifar100, imagefolder, parquet"
+        description="digits, mnist, fashion_mnist, cifar10, cifar100, celeba, imagefolder, parquet"
     )
     root: str | None = Field(
         default=None, description="folder with the data; default: the environment's HUSHSWEEP_DATA"
@@ -32,6 +34,17 @@ class DatasetSpec(SpecModel):
     )
     label_column: str | None = Field(default=None, description="Parquet only; default: label")
     image_column: str | None = Field(default=None, description="Parquet only; default: image")
+    task: Listable[str] | None = Field(
+        default=None,
+        description="less_than_5, superclass, smiling_male, smiling_young, animal; default: the labels as they are",
+    )
+    secondary_column: Listable[str] | None = Field(
+        default=None,
+        description="parquet, cifar100, celeba: secondary labels, which make a task of any two columns",
+    )
+    train_limit: Listable[Count] | None = Field(
+        default=None, description="images to learn from, evenly spaced in the train part; default: all"
+    )
     input_size: Listable[Count] | None = Field(
         default=None,
         description="side in pixels of the images whose confidentiality is measured; up-sampled inside the model",
@@ -97,6 +110,9 @@ class SweepSpec(SpecModel):
     precision: Listable[Literal["float32", "bfloat16"]] = Field(default=["float32"])
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="type of device; decides the noise stream"
+    )
+    early_stopping: EarlyStoppingSpec | None = Field(
+        default=None, description="default: every training of a learned mechanism runs to its end"
     )
     execution: ExecutionSpec = ExecutionSpec()
 
@@ -170,14 +186,17 @@ def json_schema() -> dict[str, Any]:
 def stage_model(name: str) -> type[SpecModel]:
     """Return the model of one mechanism's keys: its own fields, where it acts, and a target in place of its level."""
     cls = find_mechanism(name)
-    extra: dict[str, Any] = {"at": (Listable[Literal["cut", "input"]], Field(["cut"]))}
-    if cls.LEVELS:
+    places = getattr(cls, "PLACES", ("cut", "input"))
+    place: Any = Literal.__getitem__(places)  # a Literal of values that only the mechanism knows
+    extra: dict[str, Any] = {"at": (Listable[place], Field([places[0]]))}
+    if cls.LEVELS and not issubclass(cls, LearnedMechanism):
         extra["target_accuracy_loss"] = (Listable[Annotated[float, Field(gt=0, lt=1)]] | None, None)
         extra["calibration"] = (
             str | None,
             Field(None, description="half (default), or the name of another split"),
         )
-    return model_of_dataclass(cls, f"mechanism {name}", **extra)
+    widen = dict.fromkeys(cls.LEVELS, searchable) if issubclass(cls, LearnedMechanism) else {}
+    return model_of_dataclass(cls, f"mechanism {name}", widen=widen, **extra)
 
 
 def measure_model(name: str) -> type[SpecModel]:
@@ -257,6 +276,7 @@ def _with_section_keys(problem: Problem) -> Problem:
     sections: dict[str, type[SpecModel]] = {
         "dataset": DatasetSpec,
         "model": ModelSpec,
+        "early_stopping": EarlyStoppingSpec,
         "execution": ExecutionSpec,
     }
     model = sections[str(problem.location[0])]

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from hushsweep.sweeps import SpecError, SweepSpec, json_schema
 from hushsweep.sweeps.identity import EXECUTION_FIELDS, IDENTITY_FIELDS
+from hushsweep.sweeps.search.fields import EarlyStoppingSpec
 from hushsweep.sweeps.source import Source, parse_source
 from hushsweep.sweeps.spec import DatasetSpec, ExecutionSpec, ModelSpec
 
@@ -108,7 +109,12 @@ def test_every_field_is_identity_or_execution_and_not_both() -> None:
     def fields(prefix: str, model: type[BaseModel]) -> set[str]:
         return {prefix + name for name in model.model_fields}
 
-    sections = {"dataset": DatasetSpec, "model": ModelSpec, "execution": ExecutionSpec}
+    sections = {
+        "dataset": DatasetSpec,
+        "model": ModelSpec,
+        "early_stopping": EarlyStoppingSpec,
+        "execution": ExecutionSpec,
+    }
     all_fields = fields("", SweepSpec) - set(sections)
     for section, model in sections.items():
         all_fields |= fields(f"{section}.", model)
