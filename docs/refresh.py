@@ -1,7 +1,7 @@
-"""Bring the tables and figures of docs/reproducing-hcr.md up to date with stored rows.
+"""Bring the tables and figures of docs/reproducing-hcr.md and docs/ani.md up to date with stored rows.
 
 python docs/refresh.py --take results mnist-bounds cifar10-bounds    # first copy these sweeps' rows into docs/rows
-python docs/refresh.py --figures report-mnist report-cifar10         # first copy what the page shows of reports
+python docs/refresh.py --figures report-mnist report-cifar10         # first copy what the pages show of reports
 python docs/refresh.py                                               # put the answer of every SQL block below it
 python docs/refresh.py --check                                       # change no table, say whether one is out of date
 """
@@ -22,14 +22,18 @@ from hushsweep.dashboards.queries.output import markdown_table
 from hushsweep.datasets.results import Store
 
 DOCS = Path(__file__).parent
-PAGE = DOCS / "reproducing-hcr.md"
+PAGES = {"reproducing-hcr.md": ("mnist-bounds", "cifar10-bounds"), "ani.md": ("ani-mnist",)}
+"""Pages, and the sweeps without which their tables stay as they are."""
 ROWS = DOCS / "rows"
-SHOWN = ("mnist", "cifar10")
+SHOWN = ("mnist", "cifar10", "fashion_mnist")
 """Data sets whose pictures may be published."""
+NUMBERS = (*SHOWN, "cifar100", "celeba")
+"""Data sets of which numbers may be."""
 _LOCAL = ("node", "worker", "ray_trial_id", "git_commit")
 """Columns that tell of the machine and nothing of the number."""
 _BLOCK = re.compile(r"```sql\n(?P<sql>.*?)```\n\n(?P<table>(?:\|[^\n]*\n)*)", re.DOTALL)
-_FIGURE = re.compile(r"\]\(figures/([\w-]+)\.png\)")
+_FIGURE = re.compile(r"\]\(figures/([\w-]+)\.png\)|<!-- figure ([\w-]+): ")
+_PLACE = re.compile(r"(?P<mark><!-- figure (?P<name>[\w-]+): (?P<words>[^>]*?) -->\n)(?:!\[[^\n]*\n)?")
 
 
 class Block(NamedTuple):
@@ -62,14 +66,30 @@ def answer(rows: Path, sql: str) -> str:
     return markdown_table(table)
 
 
-def refreshed(text: str, rows: Path) -> str:
-    """Return the page with every table replaced by what its SQL gives on `rows`."""
+def pages(rows: Path) -> dict[Path, str]:
+    """Return the pages whose sweeps are in `rows`, with their text."""
+    there = set(Store(rows, create=False).sweeps()) if (rows / "hushsweep.json").exists() else set()
+    return {DOCS / name: (DOCS / name).read_text() for name, needs in PAGES.items() if there >= set(needs)}
+
+
+def figure_names(text: str) -> list[str]:
+    """Names of the figures that a page shows, or has a place for."""
+    return list(dict.fromkeys(shown or place for shown, place in _FIGURE.findall(text)))
+
+
+def refreshed(text: str, rows: Path, figures: Path = DOCS / "figures") -> str:
+    """Return the page with what its SQL gives on `rows` as tables, and its figures where they are in `figures`."""
     parts, done = list[str](), 0
     for block in blocks(text):
         blank = "" if text.startswith("\n", block.end) else "\n"
         parts += [text[done : block.start], answer(rows, block.sql), blank]
         done = block.end
-    return "".join([*parts, text[done:]])
+    return _PLACE.sub(lambda place: _placed(place, figures), "".join([*parts, text[done:]]))
+
+
+def _placed(place: re.Match[str], figures: Path) -> str:
+    name = f"{place['name']}.png"
+    return place["mark"] + (f"![{place['words']}](figures/{name})\n" if (figures / name).exists() else "")
 
 
 def take(results: Path, sweeps: Sequence[str], rows: Path) -> None:
@@ -135,7 +155,7 @@ def copy_figures(report: Path, text: str, rows: Path, figures: Path) -> list[Pat
         known = ", ".join(sorted(datasets)) or "none in docs/rows"
         raise ValueError(f"sweep {sweep!r}: data sets: {known}; only figures of {', '.join(SHOWN)} are shown")
     copied = list[Path]()
-    for name in _FIGURE.findall(text):
+    for name in figure_names(text):
         if name.startswith(f"{sweep}-"):
             source = report / f"{name.removeprefix(f'{sweep}-')}.png"
             copied.append(figures / f"{name}.png")
@@ -180,20 +200,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refresh(taken: Sequence[str] | None, reports: Sequence[Path], check: bool) -> int:
     say: Callable[[str], None] = print
-    text = PAGE.read_text()
     if taken:
         take(Path(taken[0]), taken[1:], ROWS)
         size = sum(path.stat().st_size for path in ROWS.rglob("*") if path.is_file())
         say(f"docs/rows: {', '.join(taken[1:])} taken; {size / 1000:.0f} kB in all")
+    texts = pages(ROWS)
     for report in reports:
-        for path in copy_figures(report, text, ROWS, DOCS / "figures"):
+        for path in copy_figures(report, "".join(texts.values()), ROWS, DOCS / "figures"):
             say(f"docs/figures/{path.name}: {path.stat().st_size / 1000:.0f} kB")
-    new = refreshed(text, ROWS)
+    new = {page: refreshed(text, ROWS) for page, text in texts.items()}
     if check:
-        say("up to date" if new == text else "tables are out of date: python docs/refresh.py")
-        return int(new != text)
-    PAGE.write_text(new)
-    say(f"{PAGE.name}: {sum(1 for _ in blocks(new))} tables, {'changed' if new != text else 'as before'}")
+        say("up to date" if new == texts else "tables are out of date: python docs/refresh.py")
+        return int(new != texts)
+    for page, text in new.items():
+        page.write_text(text)
+        count, state = sum(1 for _ in blocks(text)), "changed" if text != texts[page] else "as before"
+        say(f"{page.name}: {count} tables, {state}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""docs/reproducing-hcr.md says what its rows say: every table has SQL, and is its answer."""
+"""docs/reproducing-hcr.md and docs/ani.md say what their rows say: every table has SQL, and is its answer."""
 
 import importlib.util
 import re
@@ -31,9 +31,11 @@ def _script() -> ModuleType:
 
 refresh = _script()
 BLOCKS = list(refresh.blocks(TEXT))
+PAGES = refresh.pages(ROWS)
+ALL_BLOCKS = [block for text in PAGES.values() for block in refresh.blocks(text)]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.table.split("\n")[0])
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=lambda block: block.table.split("\n")[0])
 def test_a_table_is_what_its_sql_gives(block: Any) -> None:
     assert block.table == refresh.answer(ROWS, block.sql), "run: python docs/refresh.py"
 
@@ -63,7 +65,7 @@ def test_sql_that_nothing_answers_is_an_error() -> None:
 
 
 def test_sql_can_be_pasted_between_double_quotes_of_a_shell() -> None:
-    for block in BLOCKS:
+    for block in [*BLOCKS, *refresh.blocks((DOCS / "ani.md").read_text())]:
         assert not set('"$`\\!') & set(block.sql), block.sql
 
 
@@ -92,7 +94,7 @@ def test_only_small_rows_of_public_data_that_name_no_machine_are_kept() -> None:
     found = run_query(
         ROWS, "SELECT DISTINCT dataset, status, node, worker, git_commit FROM raw_measurements"
     ).to_pylist()
-    assert {row["dataset"] for row in found} <= set(refresh.SHOWN)
+    assert {row["dataset"] for row in found} <= set(refresh.NUMBERS)
     assert all(row["status"] != "failed" for row in found)
     assert all(row["node"] is row["worker"] is row["git_commit"] is None for row in found)
     files = {path.relative_to(ROWS).parts[0] for path in ROWS.rglob("*") if path.is_file()}
@@ -101,17 +103,18 @@ def test_only_small_rows_of_public_data_that_name_no_machine_are_kept() -> None:
 
 
 def test_figures_are_shown_few_and_small() -> None:
-    shown = {f"{name}.png" for name in re.findall(r"\]\(figures/([\w-]+)\.png\)", TEXT)}
+    texts = "".join((DOCS / name).read_text() for name in refresh.PAGES)
+    shown = {f"{name}.png" for name in re.findall(r"\]\(figures/([\w-]+)\.png\)", texts)}
     stored = {path.name: path.stat().st_size for path in (DOCS / "figures").iterdir()}
     assert shown == set(stored)
     assert sum(stored.values()) < 1_000_000
-    assert {name.split("-")[0] for name in stored} <= {"mnist", "cifar10"}
+    assert {name.removeprefix("ani-").split("-")[0] for name in stored} <= {"mnist", "cifar10", "fashion"}
 
 
 def test_figures_of_other_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("# imagenet-bounds\n")
     text = "![x](figures/imagenet-bounds-curve-1-modes.png)"
-    with pytest.raises(ValueError, match="only figures of mnist, cifar10 are shown"):
+    with pytest.raises(ValueError, match="only figures of mnist, cifar10, fashion_mnist are shown"):
         refresh.copy_figures(tmp_path, text, ROWS, tmp_path)
     with pytest.raises(ValueError, match=r"no report\.md"):
         refresh.copy_figures(tmp_path / "none", text, ROWS, tmp_path)
@@ -123,3 +126,19 @@ def test_the_script_has_help_and_says_that_nothing_changed() -> None:
             [sys.executable, DOCS / "refresh.py", option], capture_output=True, text=True, check=True
         )
         assert words in done.stdout
+
+
+def test_a_figure_is_shown_where_it_has_a_place_once_it_is_there(tmp_path: Path) -> None:
+    mark = "<!-- figure ani-mnist-frontier: Two words -->\n"
+    text = f"before\n\n{mark}\nafter\n"
+    assert refresh.figure_names(text) == ["ani-mnist-frontier"]
+    assert refresh.refreshed(text, ROWS, tmp_path) == text
+    (tmp_path / "ani-mnist-frontier.png").touch()
+    shown = refresh.refreshed(text, ROWS, tmp_path)
+    assert shown == text.replace(mark, f"{mark}![Two words](figures/ani-mnist-frontier.png)\n")
+    assert refresh.refreshed(shown, ROWS, tmp_path) == shown
+
+
+def test_a_page_without_its_rows_stays_as_it_is(tmp_path: Path) -> None:
+    assert refresh.pages(tmp_path) == {}
+    assert DOCS / "reproducing-hcr.md" in PAGES

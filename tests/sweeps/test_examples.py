@@ -47,8 +47,8 @@ def test_quickstart(tmp_path: Path) -> None:
         assert [row["top1"] for row in mine] == sorted((row["top1"] for row in mine), reverse=True)
         bounds = [row["std_bound_median"] for row in mine]
         assert bounds == sorted(bounds), "more noise, larger bound"
-    assert summary.figure is not None
-    assert summary.figure.stat().st_size > 10_000
+    assert [path.name for path in summary.figures][:1] == ["tradeoff.png"]
+    assert summary.figures[0].stat().st_size > 10_000
 
 
 def test_mnist_hcr(tmp_path: Path, data_root: Path) -> None:
