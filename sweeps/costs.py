@@ -76,9 +76,10 @@ def _trainings(setting: Setting, points: Sequence[PointConfig]) -> int:
 
 def jacobian_route(options: dict[str, Any], setting: Setting) -> str | None:
     """Say whether the measure bounds will decompose the exact Jacobian, how large that is, and what is lost without."""
-    size, needing = setting.jacobian, Bounds(**options).needing_jacobian
-    if size is None or not needing:
+    needing = Bounds(**options).needing_jacobian
+    if not needing:
         return None
+    size = setting.jacobian
     memory = size.memory_gb(options["precision"])
     shape = f"about {size.rows:,} x {size.inputs:,} per image, {memory:.2g} GiB"
     if _is_exact(options, setting):
@@ -97,8 +98,8 @@ def jacobian_route(options: dict[str, Any], setting: Setting) -> str | None:
 
 
 def _is_exact(options: dict[str, Any], setting: Setting) -> bool:
-    size = setting.jacobian
-    return size is not None and size.memory_gb(options["precision"]) <= options["memory_gb"]
+    memory: float = setting.jacobian.memory_gb(options["precision"])
+    return memory <= float(options["memory_gb"])
 
 
 def _images(options: dict[str, Any], setting: Setting) -> int:
@@ -125,6 +126,6 @@ def _search_passes(options: dict[str, Any], setting: Setting) -> Estimate:
 
 
 def _jacobians(options: dict[str, Any], setting: Setting) -> Estimate:
-    if setting.jacobian is None or not Bounds(**options).needing_jacobian or not _is_exact(options, setting):
+    if not Bounds(**options).needing_jacobian or not _is_exact(options, setting):
         return Estimate()
     return Estimate(jacobian_rows=_images(options, setting) * setting.jacobian.rows)

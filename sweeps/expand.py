@@ -40,7 +40,7 @@ class Grid:
     """(place, settings, input_size)"""
     models: list[tuple[int, ModelConfig]]
     cuts: list[str]
-    chains: list[tuple[StageConfig, ...]]
+    chains: list[tuple[int, tuple[StageConfig, ...]]]
     seeds: list[int]
     precisions: list[str]
     measures: list[MeasureConfig]
@@ -49,7 +49,7 @@ class Grid:
     @property
     def learns(self) -> bool:
         """Whether any mechanism learns."""
-        return bool(self.searches) or any(learns(stage) for chain in self.chains for stage in chain)
+        return bool(self.searches) or any(learns(stage) for _, chain in self.chains for stage in chain)
 
 
 def expand(spec: SweepSpec, folder: Path, problems: list[Problem]) -> Grid:
@@ -113,8 +113,10 @@ def _models(spec: SweepSpec, folder: Path, problems: list[Problem]) -> list[tupl
     return models
 
 
-def _chains(spec: SweepSpec, folder: Path, problems: list[Problem]) -> list[tuple[StageConfig, ...]]:
-    chains = list[tuple[StageConfig, ...]]()
+def _chains(
+    spec: SweepSpec, folder: Path, problems: list[Problem]
+) -> list[tuple[int, tuple[StageConfig, ...]]]:
+    chains = list[tuple[int, tuple[StageConfig, ...]]]()
     for place, stages in enumerate(spec.mechanism):
         if len(stages) == 1 and _range_of(stages[0]):
             continue  # its levels are searched for
@@ -148,7 +150,7 @@ def _chains(spec: SweepSpec, folder: Path, problems: list[Problem]) -> list[tupl
                         "a chain acts on the input first and at the cut last; change its order",
                     )
                 )
-            chains.append(chain)
+            chains.append((place, chain))
     return chains
 
 

@@ -1,7 +1,8 @@
 """From points to trials: what the store holds is left out, what shares work runs together. Pure: no disk, no clock."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hushsweep.sweeps.costs import Estimate, estimate, jacobian_route
@@ -17,7 +18,11 @@ class PlannedTrial:
 
     setting: Setting
     points: tuple[PointConfig, ...]
-    estimate: Estimate
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """What it will roughly cost; counted once somebody asks, since that may take building the network."""
+        return estimate(self.setting, self.points)
 
     @property
     def learns(self) -> str | None:
@@ -46,7 +51,6 @@ class Plan:
     """Those that the store holds."""
     shards: int = 1
     salt: str = ""
-    estimate: Estimate = field(default=Estimate())
     searches: tuple[PlannedSearch, ...] = ()
     """Those that will ask for more points."""
 
@@ -54,6 +58,11 @@ class Plan:
     def asking(self) -> int:
         """(point, measure) pairs that searches will ask for."""
         return sum(search.asking * search.pairs for search in self.searches)
+
+    @property
+    def estimate(self) -> Estimate:
+        """What its trials will roughly cost."""
+        return sum((trial.estimate for trial in self.trials), Estimate())
 
     @property
     def missing(self) -> int:
@@ -145,7 +154,7 @@ def make_plan(
             for point in members
         )
         setting = members[0].setting
-        trials.append(PlannedTrial(setting=setting, points=configs, estimate=estimate(setting, configs)))
+        trials.append(PlannedTrial(setting=setting, points=configs))
     wanted = sum(len(point.measures) for point in points)
     return Plan(
         sweep=sweep,
@@ -155,7 +164,6 @@ def make_plan(
         existing=wanted - sum(map(len, missing.values())),
         shards=shards,
         salt=salt if recompute else "",
-        estimate=sum((trial.estimate for trial in trials), Estimate()),
         searches=tuple(searches),
     )
 

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,16 @@ class Setting:
     input_size: int | None
     model: ModelConfig
     checked: CheckedModel
+    transform: InputTransform
     cut: str
     precision: str
     device: str
     identity: dict[str, Any]
-    jacobian: JacobianSize | None
-    """Of one image, if a measure needs to know."""
+
+    @cached_property
+    def jacobian(self) -> JacobianSize:
+        """Of one image; looked at once a plan wants to know, since it takes building the network."""
+        return jacobian_size(self.model, self.cut, info=self.info, transform=self.transform)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +146,10 @@ def resolve_sweep(
     if problems:
         raise source.report(problems)
     points = dict[str, Point]()
-    for setting, (place, stages), seed in itertools.product(settings, enumerate(grid.chains), grid.seeds):
-        identity = {**setting.identity, **calibrations.get((id(setting), place), {})}
+    for setting, (number, (_, stages)), seed in itertools.product(
+        settings, enumerate(grid.chains), grid.seeds
+    ):
+        identity = {**setting.identity, **calibrations.get((id(setting), number), {})}
         point = _point(setting, identity, stages, seed, tuple(grid.measures))
         points.setdefault(point.point_id, point)
     return Resolved(list(points.values()), _searches(settings, grid))
@@ -208,7 +215,7 @@ def _check_learning(settings: list[Setting], grid: Grid, problems: list[Problem]
     for setting, (place, measure) in itertools.product(settings, enumerate(grid.measures)):
         if getattr(find_measure(measure.name), "SECONDARY", False) and setting.info.secondary_classes is None:
             problems.append(Problem(("measures", place), _no_secondary(measure.name, setting)))
-    chains = [*enumerate(grid.chains), *((search.place, (search.stage,)) for search in grid.searches)]
+    chains = [*grid.chains, *((search.place, (search.stage,)) for search in grid.searches)]
     for setting, (place, chain) in itertools.product(settings, chains):
         stage = next((stage for stage in chain if learns(stage)), None)
         if stage is None:
@@ -218,8 +225,7 @@ def _check_learning(settings: list[Setting], grid: Grid, problems: list[Problem]
             mechanism = find_mechanism(stage.name)(**stage.parameters)
             if mechanism.SECONDARY and setting.info.secondary_classes is None:
                 problems.append(Problem(where, _no_secondary(stage.name, setting)))
-            transform = input_transform(setting.model, setting.info, input_size=setting.input_size)
-            check_client(mechanism, stage.at, setting.model, setting.cut, setting.info, transform)
+            check_client(mechanism, stage.at, setting.model, setting.cut, setting.info, setting.transform)
             describe_dataset(training_part(setting.dataset))
         except (DatasetError, PlugInError, ValueError) as error:
             problems.append(Problem(where, str(error)))
@@ -233,15 +239,15 @@ def _no_secondary(name: str, setting: Setting) -> str:
 
 
 def _calibrations(
-    settings: list[Setting], chains: list[tuple[StageConfig, ...]], problems: list[Problem]
+    settings: list[Setting], chains: list[tuple[int, tuple[StageConfig, ...]]], problems: list[Problem]
 ) -> dict[tuple[int, int], dict[str, str]]:
     """Fingerprints of the splits on which levels are searched for, by setting and chain; half needs none."""
     found = dict[tuple[int, int], dict[str, str]]()
-    for (place, chain), setting in itertools.product(enumerate(chains), settings):
+    for (number, (place, chain)), setting in itertools.product(enumerate(chains), settings):
         split = next((s.calibration for s in chain if s.target_accuracy_loss is not None), "half")
         if split == "half":
             continue
-        where = ("mechanism",)
+        where = ("mechanism", place)
         try:
             info = describe_dataset(replace(setting.dataset, split=split))
         except DatasetError as error:
@@ -257,7 +263,7 @@ def _calibrations(
             problems.append(
                 Problem(where, f"calibration: {split!r} has other classes than the reported split")
             )
-        found[id(setting), place] = {"calibration_data": info.fingerprint}
+        found[id(setting), number] = {"calibration_data": info.fingerprint}
     return found
 
 
@@ -299,70 +305,37 @@ def _settings(grid: Grid, device: str, problems: list[Problem], *, fetch: bool) 
             except PlugInError as error:
                 problems.append(Problem(("cut", position), str(error)))
                 continue
-            size = None
-            if any(measure.name == "bounds" for measure in grid.measures):
-                size = jacobian_size(model, cut, info=info, transform=transform)
-            yield from _with_precisions(
-                grid,
-                dataset,
-                info,
-                input_size,
-                model,
-                checked,
-                transform,
-                cut,
-                device,
-                weights,
-                size,
-                learned,
-            )
+            for precision in grid.precisions:
+                identity = subject_identity(
+                    dataset=dataset,
+                    info=info,
+                    model=model,
+                    num_classes=checked.num_classes,
+                    weights=weights,
+                    transform=transform,
+                    cut=cut,
+                    precision=precision,
+                    device=device,
+                )
+                yield Setting(
+                    dataset=dataset,
+                    info=info,
+                    input_size=input_size,
+                    model=model,
+                    checked=checked,
+                    transform=transform,
+                    cut=cut,
+                    precision=precision,
+                    device=device,
+                    identity={**identity, **learned},
+                )
 
 
-def _with_precisions(
-    grid: Grid,
-    dataset: DatasetConfig,
-    info: DatasetInfo,
-    input_size: int | None,
-    model: ModelConfig,
-    checked: CheckedModel,
-    transform: InputTransform,
-    cut: str,
-    device: str,
-    weights: str,
-    size: JacobianSize | None,
-    learned: str | None,
-) -> Iterator[Setting]:
-    for precision in grid.precisions:
-        yield Setting(
-            dataset=dataset,
-            info=info,
-            input_size=input_size,
-            model=model,
-            checked=checked,
-            cut=cut,
-            precision=precision,
-            device=device,
-            identity=subject_identity(
-                dataset=dataset,
-                info=info,
-                model=model,
-                num_classes=checked.num_classes,
-                weights=weights,
-                transform=transform,
-                cut=cut,
-                precision=precision,
-                device=device,
-            )
-            | ({} if learned is None else {"learned_data": learned}),
-            jacobian=size,
-        )
-
-
-def _learned_data(grid: Grid, dataset: DatasetConfig, info: DatasetInfo) -> str | None:
-    """Fingerprint of what mechanisms or attackers learn from; None where neither do."""
+def _learned_data(grid: Grid, dataset: DatasetConfig, info: DatasetInfo) -> dict[str, str]:
+    """Fingerprint of what mechanisms or attackers learn from; empty where neither do."""
     if info.task is None and not grid.learns:
-        return None
-    return describe_dataset(training_part(dataset)).fingerprint
+        return {}
+    return {"learned_data": describe_dataset(training_part(dataset)).fingerprint}
 
 
 def _weights_identity(

@@ -43,8 +43,9 @@ def test_nobody_looks_for_a_jacobian_that_no_measure_wants() -> None:
     source = parse_source(
         SWEEP.replace("{name: bounds, images: 4, restarts: 3, rounds: 2, %s}", "{name: hcr}") % (0, 1)
     )
-    (point,) = resolve(SweepSpec.from_source(source), source, device="cpu")
-    assert point.setting.jacobian is None
+    points = resolve(SweepSpec.from_source(source), source, device="cpu")
+    assert make_plan("name", points, ()).estimate.jacobian_rows == 0
+    assert "jacobian" not in vars(points[0].setting)
 
 
 @pytest.mark.parametrize(
