@@ -21,7 +21,8 @@ def test_relative_links_resolve(document: Path) -> None:
 def test_the_readme_has_two_lines_that_set_everything_up() -> None:
     lines = re.findall(r"^python3 -m venv.*$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert len(lines) == 2
-    assert lines[0].endswith("run sweeps/examples/quickstart.yaml")
+    assert "run sweeps/examples/quickstart.yaml && " in lines[0]
+    assert lines[0].endswith("run sweeps/examples/quickstart_tradeoff.yaml")
     assert "-m pytest" in lines[1]
 
 
