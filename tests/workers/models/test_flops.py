@@ -38,12 +38,14 @@ def test_known_networks(name, shape, classes, millions):
         ("wconv2", "conv5", (1, 28, 28), 2, 112_896, 0.05),
         ("wconv4", "wrn16_4", (3, 32, 32), 20, 1_032_192, 0.005),
         ("wconv4", "wrn16_4", (3, 64, 64), 2, 4_128_768, 0.005),
+        ("wconv2_embedding", "conv5", (1, 28, 28), 2, 119_952, 0.05),
+        ("wconv4_embedding", "wrn16_4", (3, 32, 32), 20, 892_928, 0.005),
     ],
 )
 def test_a_mask_network_costs_a_small_share_of_its_server(
     client, server, shape, classes, multiply_adds, share
 ):
-    cost = flops(MASK_NETWORKS[client](shape[0], "exp_tanh"), shape)
+    cost = flops(MASK_NETWORKS[client](shape, "exp_tanh"), shape)
     assert cost == 2 * multiply_adds
     assert cost <= share * flops(built(server, shape[0], shape[1], classes), shape)
 
