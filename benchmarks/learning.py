@@ -23,7 +23,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from hushsweep.datasets.images import DatasetConfig, describe_dataset, load_images
 from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.devices import threads
-from hushsweep.workers.learning.learn import LearningTask, learn
+from hushsweep.workers.learning.learn import learn
+from hushsweep.workers.learning.task import LearningTask
 from hushsweep.workers.mechanisms.ani import Ani
 from hushsweep.workers.mechanisms.mask_networks import find_mask_network
 from hushsweep.workers.models import ModelConfig, input_transform, trainable

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hushsweep.datasets.images import DatasetConfig, describe_dataset
-from hushsweep.workers.learning.learn import Learned, LearningTask, learn
+from hushsweep.workers.learning.learn import Learned, learn
+from hushsweep.workers.learning.task import LearningTask
 from hushsweep.workers.mechanisms.base import FittedMechanism, UnitNoise
 from hushsweep.workers.mechanisms.learned import Batch, FittedLearned, LearnedMechanism
 from hushsweep.workers.models import ModelConfig, input_transform

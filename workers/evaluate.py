@@ -22,7 +22,8 @@ from hushsweep.workers.commit import Outcome, commit, commit_failures, write_sha
 from hushsweep.workers.devices import device_name, peak_memory, resolve_device, threads
 from hushsweep.workers.features import Activations, shard_range
 from hushsweep.workers.fitting import LevelSearch, fit_point
-from hushsweep.workers.learning.learn import VALIDATION_IMAGES, Learned, LearningTask, learn
+from hushsweep.workers.learning.learn import Learned, learn
+from hushsweep.workers.learning.task import LearningTask, watched_part
 from hushsweep.workers.measures.accuracy import count_hits
 from hushsweep.workers.measures.base import FittedPoint, Subject
 from hushsweep.workers.measures.registry import find_measure
@@ -294,8 +295,7 @@ class _Run:
         if self.info.task is None:
             return {}
         if not self._validation:
-            part = validation_part(self.trial.dataset)
-            images = self._part(replace(part, limit=min(part.limit or VALIDATION_IMAGES, VALIDATION_IMAGES)))
+            images = self._part(watched_part(self.trial.dataset))
             subject = replace(
                 self.subject, activations=self._activations(images), positions=range(len(images))
             )

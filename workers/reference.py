@@ -10,7 +10,7 @@ from hushsweep.datasets.images import describe_dataset, load_images
 from hushsweep.datasets.results import Store
 from hushsweep.datasets.results.files import write_json
 from hushsweep.workers.devices import resolve_device, threads
-from hushsweep.workers.learning.learn import watched_part
+from hushsweep.workers.learning.task import watched_part
 from hushsweep.workers.models import check_model, input_transform, load_model
 from hushsweep.workers.training import WEIGHTS_MADE_HERE, resolve_weights, weights_digest
 from hushsweep.workers.trial import Execution, Trial, content_id
