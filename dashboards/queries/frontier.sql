@@ -1,5 +1,6 @@
 -- The trade-off: one row per sweep, setting, method and level, averaged over seeds. It is the view frontier.
--- What failed, was stopped, does not apply or is not complete yet never enters.
+-- What failed, was stopped, does not apply or is not complete yet never enters. Means are over sorted values: in the
+-- order in which threads find them, the last digit would differ from one query to the next.
 WITH points AS (
     SELECT *, if(target_accuracy_loss IS NULL, level, NULL) AS given_level FROM privacy
     WHERE status = 'complete' AND coalesce(secondary_strongest, mi_upper) IS NOT NULL
@@ -10,24 +11,24 @@ levels AS (
     SELECT
         sweep, setting, dataset, split, task, model, weights, cut, method, place, variant, level_name,
         target_accuracy_loss, given_level,
-        avg(level) AS level,
+        avg(level ORDER BY level) AS level,
         count(DISTINCT seed) AS n_seeds,
         max(images) AS images,
-        avg(primary_top1) AS primary_top1,
-        stddev_samp(primary_top1) AS primary_std,
-        avg(primary_validation) AS primary_validation,
-        avg(secondary_single) AS secondary_single,
-        avg(secondary_mask) AS secondary_mask,
-        avg(secondary_average) AS secondary_average,
-        avg(secondary_strongest) AS secondary_strongest,
-        stddev_samp(secondary_strongest) AS secondary_std,
-        avg(secondary_validation) AS secondary_validation,
+        avg(primary_top1 ORDER BY primary_top1) AS primary_top1,
+        stddev_samp(primary_top1 ORDER BY primary_top1) AS primary_std,
+        avg(primary_validation ORDER BY primary_validation) AS primary_validation,
+        avg(secondary_single ORDER BY secondary_single) AS secondary_single,
+        avg(secondary_mask ORDER BY secondary_mask) AS secondary_mask,
+        avg(secondary_average ORDER BY secondary_average) AS secondary_average,
+        avg(secondary_strongest ORDER BY secondary_strongest) AS secondary_strongest,
+        stddev_samp(secondary_strongest ORDER BY secondary_strongest) AS secondary_std,
+        avg(secondary_validation ORDER BY secondary_validation) AS secondary_validation,
         string_agg(DISTINCT strongest, ', ' ORDER BY strongest) AS strongest,
         max(floor) AS floor,
-        avg(secondary_information) AS secondary_information,
-        avg(mi_upper) AS mi_upper,
-        stddev_samp(mi_upper) AS mi_upper_std,
-        avg(mi_lower) AS mi_lower,
+        avg(secondary_information ORDER BY secondary_information) AS secondary_information,
+        avg(mi_upper ORDER BY mi_upper) AS mi_upper,
+        stddev_samp(mi_upper ORDER BY mi_upper) AS mi_upper_std,
+        avg(mi_lower ORDER BY mi_lower) AS mi_lower,
         max(client_flops) AS client_flops,
         max(server_flops) AS server_flops,
         max(client_share) AS client_share,
@@ -44,10 +45,10 @@ untouched AS (
         sweep,
         setting,
         'none' AS reference,
-        avg(primary_top1) AS reference_primary,
-        avg(primary_validation) AS reference_validation,
-        avg(secondary_strongest) AS reference_secondary,
-        avg(secondary_single) AS reference_single
+        avg(primary_top1 ORDER BY primary_top1) AS reference_primary,
+        avg(primary_validation ORDER BY primary_validation) AS reference_validation,
+        avg(secondary_strongest ORDER BY secondary_strongest) AS reference_secondary,
+        avg(secondary_single ORDER BY secondary_single) AS reference_single
     FROM privacy
     WHERE method = 'none' AND primary_top1 IS NOT NULL
     GROUP BY ALL
