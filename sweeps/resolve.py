@@ -226,8 +226,7 @@ def _check_learning(settings: list[Setting], grid: Grid, problems: list[Problem]
             if mechanism.SECONDARY and setting.info.secondary_classes is None:
                 problems.append(Problem(where, _no_secondary(stage.name, setting)))
             check_client(mechanism, stage.at, setting.model, setting.cut, setting.info, setting.transform)
-            describe_dataset(training_part(setting.dataset))
-        except (DatasetError, PlugInError, ValueError) as error:
+        except (PlugInError, ValueError) as error:
             problems.append(Problem(where, str(error)))
 
 

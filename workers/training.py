@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from filelock import FileLock
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from hushsweep.datasets.images import describe_dataset, load_images
+from hushsweep.datasets.results.files import write_atomically
 from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import find_architecture
@@ -195,12 +195,9 @@ def _prepare(transform: InputTransform, device: torch.device) -> Callable[[Tenso
 
 def store_weights(path: Path, state: dict[str, Tensor], settings: dict[str, Any]) -> None:
     """Write tensors with the settings that made them: under a temporary name, until they are on the disk."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
-    try:
-        save_file(tensors, part, metadata={"settings": json.dumps(settings), "torch": torch.__version__})
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in state.items()
+    }
+    metadata = {"settings": json.dumps(settings), "torch": torch.__version__}
+    write_atomically(path, lambda stream: stream.write(save(tensors, metadata)))

@@ -22,6 +22,10 @@ _SWEEPS = pa.schema(
     [(name, pa.string()) for name in ("sweep", "point_id", "measure_id", "curve_id", "label", "measure")]
     + [("seed", pa.int64())]
 )
+_PLAIN = tuple(
+    table.replace("/", "_") for table in TABLES if table.startswith("per_image/") or table == "pictures"
+)
+"""Views of whatever the computations that count have left in a table."""
 _VIEWS = ("tradeoff", "bounds", "privacy", "frontier")
 
 
@@ -49,6 +53,11 @@ def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
     for setting in _SETTINGS:
         connection.execute(setting)
     connection.execute(sql_file("views"))
+    for name in _PLAIN:
+        connection.execute(
+            f"CREATE VIEW {name} AS SELECT raw.* FROM raw_{name} AS raw "  # noqa: S608 (names of our own tables)
+            "JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete"
+        )
     for view in _VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {sql_file(view)}")
     connection.execute(f"CREATE MACRO secondary_drop(most := 0.01) AS TABLE {sql_file('secondary_drop')}")

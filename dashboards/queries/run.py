@@ -60,8 +60,7 @@ def tradeoff(results: Path | str, sweep: str) -> pa.Table:
     Raises:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
-    require_sweep(Store(results, create=False), sweep)
-    return ask(results, _TRADEOFF, sweep=sweep)
+    return _of_sweep(results, _TRADEOFF, sweep)
 
 
 def bounds(results: Path | str, sweep: str) -> pa.Table:
@@ -70,8 +69,7 @@ def bounds(results: Path | str, sweep: str) -> pa.Table:
     Raises:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
-    require_sweep(Store(results, create=False), sweep)
-    return ask(results, _BOUNDS, sweep=sweep)
+    return _of_sweep(results, _BOUNDS, sweep)
 
 
 def privacy(results: Path | str, sweep: str) -> pa.Table:
@@ -82,8 +80,7 @@ def privacy(results: Path | str, sweep: str) -> pa.Table:
     Raises:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
-    require_sweep(Store(results, create=False), sweep)
-    return ask(results, _PRIVACY, sweep=sweep)
+    return _of_sweep(results, _PRIVACY, sweep)
 
 
 def frontier(results: Path | str, sweep: str) -> pa.Table:
@@ -92,8 +89,7 @@ def frontier(results: Path | str, sweep: str) -> pa.Table:
     Raises:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
-    require_sweep(Store(results, create=False), sweep)
-    return ask(results, _FRONTIER, sweep=sweep)
+    return _of_sweep(results, _FRONTIER, sweep)
 
 
 def secondary_drop(results: Path | str, sweep: str, *, most: float = 0.01) -> pa.Table:
@@ -110,8 +106,12 @@ def secondary_drop(results: Path | str, sweep: str, *, most: float = 0.01) -> pa
     Raises:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
+    return _of_sweep(results, _SECONDARY_DROP, sweep, most=most)
+
+
+def _of_sweep(results: Path | str, sql: str, sweep: str, **parameters: object) -> pa.Table:
     require_sweep(Store(results, create=False), sweep)
-    return ask(results, _SECONDARY_DROP, sweep=sweep, most=most)
+    return ask(results, sql, sweep=sweep, **parameters)
 
 
 def require_sweep(store: Store, sweep: str) -> None:

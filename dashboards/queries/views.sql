@@ -1,5 +1,6 @@
 -- What the raw files add up to. Beforehand, connection.py makes a view raw_<table> of every table's files and the
--- table sweeps (sweep, point_id, measure_id, curve_id, label) of the plans.
+-- table sweeps (sweep, point_id, measure_id, curve_id, label) of the plans; afterwards a view of each table per image, and
+-- of the pictures, that leaves out what does not count.
 
 -- One computation per (point, measure) counts: one with an answer before one that failed or was stopped early, then the
 -- latest, so that two trials which computed the same are not counted twice, and a repetition on purpose replaces what
@@ -28,34 +29,6 @@ FROM raw_measurements AS raw
 JOIN counted USING (point_id, measure_id, computed_by)
 LEFT JOIN sweeps USING (point_id, measure_id)
 WHERE counted.failed OR raw.status <> 'failed';
-
-CREATE VIEW per_image_accuracy AS
-SELECT raw.* FROM raw_per_image_accuracy AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
-
-CREATE VIEW per_image_hcr AS
-SELECT raw.* FROM raw_per_image_hcr AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
-
-CREATE VIEW per_image_bounds AS
-SELECT raw.* FROM raw_per_image_bounds AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
-
-CREATE VIEW per_image_secondary AS
-SELECT raw.* FROM raw_per_image_secondary AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
-
-CREATE VIEW per_image_information AS
-SELECT raw.* FROM raw_per_image_information AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
-
-CREATE VIEW per_image_masks AS
-SELECT raw.* FROM raw_per_image_masks AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
-
-CREATE VIEW pictures AS
-SELECT raw.* FROM raw_pictures AS raw
-JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete;
 
 -- Each shard of a trial leaves the mean over its own images.
 CREATE VIEW modes AS

@@ -2,7 +2,6 @@
 
 import json
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,16 +12,17 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hushsweep.datasets.images import ImageSet
-from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.attacks.networks import Attacker, attacker_network
 from hushsweep.workers.attacks.view import BLOCK, CleanImages, View
-from hushsweep.workers.devices import in_channels_last, threads
+from hushsweep.workers.devices import autocast, in_channels_last, threads
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.learning import Learning, run_epochs
+from hushsweep.workers.learning.task import derived_seed
+from hushsweep.workers.training import store_weights
 from hushsweep.workers.trial import content_id
 
 VERSION = 1
@@ -162,12 +162,7 @@ def _train(attack: Attack, *, checkpoint: Path | None) -> Trained:
     with threads(attack.learning.training_threads):
         attacker = attack.fresh(_scale(attack)).train()
         validation = _Validation(attack, attacker)
-        optimiser = torch.optim.SGD(
-            attacker.parameters(),
-            lr=attack.learning.learning_rate,
-            momentum=attack.learning.momentum,
-            weight_decay=attack.learning.weight_decay,
-        )
+        optimiser = attack.learning.sgd(attacker)
         history = run_epochs(
             {"attacker": attacker},
             {"optimiser": optimiser},
@@ -194,20 +189,15 @@ class _Step:
         self._attack, self._attacker, self._optimiser = attack, attacker, optimiser
         self._device = attack.view.subject.activations.device
         self._labels = torch.from_numpy(np.array(labels_of(attack.train_images))).to(self._device)
-        self._parameters = list(attacker.parameters())
         self._view = attack.view.in_training(_few(attack))
 
     def __call__(self, rows: np.ndarray) -> Tensor:
         learning = self._attack.learning
         seen = self._view.see(self._attack.train.rows(rows), self._view.new_noise)
-        with _precision(learning, self._device):
+        with autocast(self._device, learning.training_precision):
             logits = self._attacker(in_channels_last(seen))
         loss = nn.functional.cross_entropy(logits.float(), self._labels[torch.from_numpy(rows)])
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if learning.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters, learning.gradient_clip)
-        self._optimiser.step()
+        learning.descend(loss, [self._optimiser])
         return loss.detach()
 
 
@@ -231,7 +221,7 @@ class _Validation:
         training = self._attacker.training
         self._attacker.eval()
         with torch.random.fork_rng():
-            torch.manual_seed(_seed(self._attack, "validation"))
+            torch.manual_seed(derived_seed("attacker", "validation", self._view.point.seed))
             blocks = np.array_split(np.arange(len(self._clean)), range(BLOCK, len(self._clean), BLOCK))
             found = [
                 self._attacker(
@@ -255,7 +245,7 @@ def _scale(attack: Attack) -> float:
     shape_of_mask = 2 if view.masked else 1
     squares, entries = 0.0, 0
     with torch.random.fork_rng():
-        torch.manual_seed(_seed(attack, "scale"))
+        torch.manual_seed(derived_seed("attacker", "scale", view.point.seed))
         for start in range(0, count, BLOCK):
             seen = view.see(attack.train.rows(chosen[start : start + BLOCK]), view.new_noise)
             values = seen.chunk(shape_of_mask, dim=1)[0].double()
@@ -266,17 +256,6 @@ def _scale(attack: Attack) -> float:
             "secondary: what leaves is not finite on some training images; nothing can be learned of it"
         )
     return scale
-
-
-def _seed(attack: Attack, purpose: str) -> int:
-    text = f"attacker/{purpose}/{attack.view.point.seed}"
-    return int(sha256(text.encode()).hexdigest()[:15], 16)
-
-
-def _precision(learning: Learning, device: torch.device) -> AbstractContextManager[Any]:
-    if learning.training_precision == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _identity(mechanism: Any, view: View) -> str:
@@ -300,19 +279,14 @@ def _store(path: Path, trained: Trained, learning: Learning) -> None:
         if tensor.numel() and key in seen:
             continue
         seen.add(key)
-        tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        tensors[name] = tensor
     facts = {name: getattr(trained, name) for name in ("validation_top1", "validation_images", "epoch")}
-    metadata = {
-        "facts": json.dumps(facts),
-        "learning": json.dumps(asdict(learning)),
-        "torch": torch.__version__,
-    }
-    write_atomically(path, lambda stream: stream.write(save(tensors, metadata)))
+    store_weights(path, tensors, {"facts": facts, "learning": asdict(learning)})
 
 
 def _load(path: Path, attack: Attack) -> Trained:
     with safe_open(path, "pt") as file:
-        facts = json.loads(file.metadata()["facts"])
+        facts = json.loads(file.metadata()["settings"])["facts"]
     attacker = attack.fresh(1.0)
     attacker.load_state_dict(load_file(path), strict=False)  # what is named twice is stored once
     return Trained(network=attacker.eval(), digest=attack.digest, **facts)

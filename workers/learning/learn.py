@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,7 @@ def check_client(
         _outside_state(mechanism, client)
 
 
+@lru_cache(maxsize=64)
 def _shape(
     place: str, model: ModelConfig, cut: str, info: DatasetInfo, transform: InputTransform
 ) -> tuple[int, ...]:

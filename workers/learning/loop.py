@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.devices import deterministic, threads
 from hushsweep.workers.errors import PlugInError
 
@@ -205,10 +205,4 @@ def _save(
         "scores": history.scores,
         "best": best,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    write_atomically(path, lambda stream: torch.save(state, stream))

@@ -1,10 +1,11 @@
 """How something is trained: the keys that mechanisms and attackers share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
-from torch.optim import SGD
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
 
 from hushsweep.workers.learning.loop import Schedule
 
@@ -44,6 +45,17 @@ class Learning:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
+
+    def descend(self, loss: Tensor, optimisers: Sequence[Optimizer]) -> None:
+        """Make one step down the gradient of ``loss``, clipped over all that the optimisers move together."""
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.gradient_clip is not None:
+            moved = [p for o in optimisers for group in o.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(moved, self.gradient_clip)
+        for optimiser in optimisers:
+            optimiser.step()
 
     def schedule(self, seed: str, full_epochs: int | None) -> Schedule:
         """Return what the loop is told.

@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hushsweep.datasets.images import DatasetConfig, ImageSet, load_images
 from hushsweep.datasets.tasks import training_part
-from hushsweep.workers.devices import in_channels_last, threads
+from hushsweep.workers.devices import autocast, in_channels_last, threads
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.learning.loop import run_epochs
 from hushsweep.workers.learning.task import (
@@ -122,15 +120,7 @@ class MechanismTraining:
         with autocast(device, mechanism.training_precision):
             batch = Batch(self._place(x), labels, secondary, self._logits, self._done)
             loss = mechanism.loss(self.client, batch)
-        learning = [o for key, o in self._optimisers.items() if key != "adversary"]
-        for optimiser in learning:
-            optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if mechanism.gradient_clip is not None:
-            parameters = [p for o in learning for group in o.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, mechanism.gradient_clip)
-        for optimiser in learning:
-            optimiser.step()
+        mechanism.descend(loss, [o for key, o in self._optimisers.items() if key != "adversary"])
         self._done += self._per_step
         return loss.detach()
 
@@ -180,11 +170,6 @@ class MechanismTraining:
 
     def _values(self) -> Iterator[Tensor]:
         return (self._place(x) for _, x in self._batches(self.images))
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Compute in bfloat16 where that is safe, if asked to."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def _drawn(values: Tensor, law: str) -> Tensor:
