@@ -30,7 +30,7 @@ from hushsweep.workers.mechanisms.mask_networks import find_mask_network
 from hushsweep.workers.models import ModelConfig, input_transform, trainable
 
 MODEL = ModelConfig(name="conv5", weights="random")
-NETWORK = "wconv2"
+NETWORK = "wconv2_embedding"
 BATCH = 128
 LARGEST_LOSS = 0.15
 SMALLEST_RATIO = 0.9
