@@ -15,6 +15,7 @@ from hushsweep.workers.bounds import idct
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Subject, row_schema
 from hushsweep.workers.measures.geometry import Chunk
 from hushsweep.workers.measures.noise_level import HOLDS_FOR, Found
+from hushsweep.workers.measures.pictures import picture
 from hushsweep.workers.noise import stream_generator
 
 if TYPE_CHECKING:
@@ -126,19 +127,10 @@ class Collector:
         self, point: FittedPoint, geometry: Chunk, row: int, kind: str, bound: Found | None, x: Tensor
     ) -> None:
         levels = (x - geometry.probe.low) * geometry.grey_levels
-        grey = levels.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
         name = None if bound is None else "_".join(dict.fromkeys(filter(None, (bound.bound, bound.search))))
+        (index,) = self._subject.image_indices([geometry.positions[row]])
         self._pictures.append(
-            {
-                "point_id": point.point_id,
-                "image_index": self._subject.image_indices([geometry.positions[row]])[0],
-                "kind": kind,
-                "bound": name,
-                "channels": grey.shape[0],
-                "height": grey.shape[1],
-                "width": grey.shape[2],
-                "pixels": grey.tobytes(),
-            }
+            {"point_id": point.point_id, "image_index": index, **picture(kind, levels, name)}
         )
 
 

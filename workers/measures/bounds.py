@@ -28,7 +28,7 @@ from hushsweep.workers.measures.base import (
 )
 from hushsweep.workers.measures.bound_rows import Collector
 from hushsweep.workers.measures.channel_bounds import channel_bounds
-from hushsweep.workers.measures.channel_geometry import Channel, find_channel
+from hushsweep.workers.measures.channel_geometry import ChannelMap, find_channel
 from hushsweep.workers.measures.geometry import STARTS, Chunk, GeometryFinder
 from hushsweep.workers.measures.noise_level import HOLDS_FOR, Found, bounds_at
 
@@ -181,7 +181,7 @@ class Bounds:
         """Bound points whose noise depends on the image: each has its own Jacobians."""
         for point in points:
             assert point.channel is not None
-            channel = Channel(point.channel, subject)
+            channel = ChannelMap(point.channel, subject)
             for part in channel.parts(_chosen(subject, [point], reported)):
                 geometry = find_channel(self, subject, point, channel, part)
                 yield point, geometry, channel_bounds(self, geometry)

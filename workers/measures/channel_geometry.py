@@ -31,7 +31,7 @@ which the image borders on. Short shifts into that region alone give the same Cr
 """
 
 
-class Channel:
+class ChannelMap:
     """What a stage makes of images, in float64: a map whose Jacobian G at an image gives its Fisher information G'G."""
 
     dtype = torch.float64
@@ -113,7 +113,7 @@ class Channel:
 class ChannelGeometry(Chunk):
     """Some images of one point."""
 
-    channel: Channel
+    channel: ChannelMap
     clean: Moments
     """``(n, d)`` each, float64."""
     known: Tensor
@@ -125,7 +125,7 @@ class ChannelGeometry(Chunk):
 
 @torch.no_grad()
 def find_channel(
-    options: Bounds, subject: Subject, point: FittedPoint, channel: Channel, part: Sequence[int]
+    options: Bounds, subject: Subject, point: FittedPoint, channel: ChannelMap, part: Sequence[int]
 ) -> ChannelGeometry:
     """Find what the bounds of one point need of the images at positions ``part``."""
     x = subject.activations.inputs(part).double()
@@ -181,7 +181,7 @@ def find_channel(
 
 
 def _decomposed(
-    options: Bounds, subject: Subject, channel: Channel, part: Sequence[int], x: Tensor
+    options: Bounds, subject: Subject, channel: ChannelMap, part: Sequence[int], x: Tensor
 ) -> Decomposed | None:
     directions = "hcr" in options.bounds and "jacobian" in options.shifts
     if not directions and not {"cramer_rao", "dfil"} & set(options.bounds):
@@ -206,7 +206,7 @@ def _decomposed(
 
 
 def _blurred(
-    options: Bounds, channel: Channel, x: Tensor, blurs: Tensor, means: Tensor, sizes: Tensor
+    options: Bounds, channel: ChannelMap, x: Tensor, blurs: Tensor, means: Tensor, sizes: Tensor
 ) -> Tensor:
     """Squared norms of G'u at blurred images for random signs u: their mean is that of tr G'G.
 

@@ -15,6 +15,7 @@ from hushsweep.workers.measures.accuracy import mean_statistic
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject, reports, row_schema
 from hushsweep.workers.measures.channel import Channels, active_stages
 from hushsweep.workers.measures.information import evenly
+from hushsweep.workers.measures.pictures import picture
 from hushsweep.workers.mechanisms.cloak import CloakConstants
 
 
@@ -108,17 +109,3 @@ def pixel_weights(point: FittedPoint, inputs: Tensor) -> Tensor | None:
     if isinstance(own, CloakConstants):
         return (own.kept / (1 + own.std)).expand(inputs.shape)
     return None
-
-
-def picture(kind: str, levels: Tensor) -> dict[str, Any]:
-    """A row of the table of pictures, but for its ids; ``levels`` is (channels, height, width), clipped to 0..255."""
-    grey = levels.round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    channels, height, width = grey.shape
-    return {
-        "kind": kind,
-        "bound": None,
-        "channels": channels,
-        "height": height,
-        "width": width,
-        "pixels": grey.tobytes(),
-    }

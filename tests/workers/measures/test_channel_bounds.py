@@ -19,7 +19,7 @@ from hushsweep.workers.bounds import Moments, chi_square_channel, chi_square_mon
 from hushsweep.workers.features import Activations
 from hushsweep.workers.measures.base import FittedPoint, FittedStage, MeasureRows, Subject
 from hushsweep.workers.measures.bounds import Bounds
-from hushsweep.workers.measures.channel_geometry import Channel, ChannelGeometry, find_channel
+from hushsweep.workers.measures.channel_geometry import ChannelGeometry, ChannelMap, find_channel
 from hushsweep.workers.measures.channel_shifts import channel_shifts
 from hushsweep.workers.mechanisms import AdditiveNoise, UnitNoise
 from hushsweep.workers.mechanisms.ani import Ani, FittedAni
@@ -98,7 +98,7 @@ def column(found: list[dict[str, Any]], name: str) -> np.ndarray:
 
 def plain_fisher(subject: Subject, of: FittedPoint, position: int) -> np.ndarray:
     """The Fisher information of one image by torch's own derivatives and its textbook formula."""
-    channel = Channel(of.stages[0], subject)
+    channel = ChannelMap(of.stages[0], subject)
     x = subject.activations.inputs([position]).double()
     mean, std = (
         part.reshape(-1, PIXELS).numpy()
@@ -116,7 +116,7 @@ def in_modes(matrix: np.ndarray) -> np.ndarray:
 
 
 def geometry_of(subject: Subject, of: FittedPoint, options: Bounds = OPTIONS) -> ChannelGeometry:
-    return find_channel(options, subject, of, Channel(of.stages[0], subject), range(IMAGES))
+    return find_channel(options, subject, of, ChannelMap(of.stages[0], subject), range(IMAGES))
 
 
 @pytest.mark.parametrize("at", ["input", "cut"])
@@ -258,7 +258,7 @@ def test_what_leaves_without_noise_is_known_to_the_reader(subject: Subject) -> N
     assert [std[place]["std_bound"] for place in (10, 11, 40)] == [0.0] * 3
     assert [std[place]["non_identifiable"] for place in (10, 11, 40, 50)] == pytest.approx([0, 0, 0, 1])
     assert all(std[place]["std_bound"] > 0 for place in range(PIXELS) if place not in (10, 11, 40, 50))
-    moments = Channel(point(Fake(shown)).stages[0], subject).moments
+    moments = ChannelMap(point(Fake(shown)).stages[0], subject).moments
     unknown = [place for place in range(PIXELS) if place not in (10, 11, 40)]
     for position in range(IMAGES):
         x = subject.activations.inputs([position]).double()
