@@ -137,8 +137,9 @@ def query(
 ) -> None:
     """Ask the results in SQL (DuckDB, read-only).
 
-    Views: tradeoff, bounds, privacy, frontier, secondary_drop(), measurements, per_image_accuracy, per_image_bounds,
-    per_image_hcr, per_image_information, per_image_secondary, modes, pictures, shifts, sweeps.
+    Views: tradeoff, bounds, privacy, frontier, secondary_drop(), dp, methods, measurements, per_image_accuracy,
+    per_image_bounds, per_image_epsilon, per_image_hcr, per_image_information, per_image_membership,
+    per_image_secondary, modes, pictures, shifts, sweeps.
     """
     with _sentences():
         from hushsweep.dashboards import run_query, write_result
@@ -160,6 +161,63 @@ def report(
 
         written = write_report(results, sweep, output)
         typer.echo(f"{written.page} and {len(written.figures)} pictures beside it")
+
+
+@app.command(
+    epilog="Example: hushsweep epsilon --noise-multiplier 1 --batch 128 --examples 50000 --epochs 100 --delta 1.33e-5"
+)
+def epsilon(
+    batch: Annotated[int, typer.Option(help="Expected size of a Poisson sample.", metavar="N")],
+    examples: Annotated[int, typer.Option(help="Training records.", metavar="N")],
+    delta: Annotated[
+        float, typer.Option(help="Chance with which the statement may fail, below 1 / examples.")
+    ],
+    noise_multiplier: Annotated[
+        float | None,
+        typer.Option(help="Standard deviation of the noise over the sensitivity.", metavar="SIGMA"),
+    ] = None,
+    target_epsilon: Annotated[
+        float | None,
+        typer.Option(help="In its place: find the least noise that stays within this.", metavar="EPS"),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Steps are epochs * examples / batch.")] = None,
+    steps: Annotated[int | None, typer.Option(help="In their place.", metavar="N")] = None,
+    accountant: Annotated[
+        str, typer.Option(help="Whose epsilon the target is: pld, rdp or rdp_classic.")
+    ] = "pld",
+    relation: Annotated[
+        str,
+        typer.Option(
+            help="add_or_remove or replace_one; with records clipped to C the sensitivity is C or 2 C.",
+        ),
+    ] = "add_or_remove",
+    sampling: Annotated[str, typer.Option(help="poisson or shuffled: how batches are drawn.")] = "poisson",
+    assume_poisson: Annotated[
+        bool,
+        typer.Option("--assume-poisson", help="Account shuffled batches as if they were Poisson samples."),
+    ] = False,
+    max_order: Annotated[int, typer.Option(help="Largest RDP order.", metavar="N")] = 63,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the epsilon of DP-SGD by three accountants, or the noise for an epsilon; runs nothing."""
+    with _sentences():
+        from hushsweep.sweeps.epsilons import Setting, print_epsilons
+
+        setting = Setting(
+            noise_multiplier=noise_multiplier,
+            target_epsilon=target_epsilon,
+            batch=batch,
+            examples=examples,
+            epochs=epochs,
+            steps=steps,
+            delta=delta,
+            relation=relation,
+            accountant=accountant,
+            sampling=sampling,
+            assume_poisson=assume_poisson,
+            max_order=max_order,
+        )
+        print_epsilons(setting, as_json=as_json, console=Console())
 
 
 @app.command(epilog="Example: hushsweep schema > sweep.schema.json")

@@ -13,6 +13,8 @@ VIEWS = {
     "per_image_hcr": ("point_id", "measure_id", "image_index"),
     "per_image_bounds": ("point_id", "measure_id", "image_index", "bound", "search"),
     "per_image_secondary": ("point_id", "measure_id", "image_index"),
+    "per_image_epsilon": ("point_id", "measure_id", "estimate"),
+    "per_image_membership": ("point_id", "measure_id", "member", "image_index"),
     "modes": ("point_id", "measure_id", "bound", "search", "channel", "row", "column"),
 }
 DIAGNOSTICS = ("lsqr_iterations", "lsqr_residual")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 STATUSES = ("complete", "failed", "not_applicable", "stopped")
 
 _TEXT, _INT, _INT32, _FLOAT = pa.string(), pa.int64(), pa.int32(), pa.float64()
@@ -84,6 +84,12 @@ MEASUREMENTS = (
     Column("secondary_classes", _INT, "classes", "Number of secondary labels; null without a task."),
     Column(
         "train_limit", _INT, "images", "Evenly spaced images from which anything is learned; null is all."
+    ),
+    Column(
+        "class_counts",
+        _TEXT,
+        "",
+        "Images of each class, by label, from which anything is learned, as JSON; null is all.",
     ),
     Column("input_size", _INT, "pixels", "Side of the model's input when the sweep file sets it."),
     Column("model", _TEXT, "", "Network as named in the sweep file."),
@@ -346,6 +352,48 @@ _INFORMATION = (
     _REASON,
 )
 
+_EPSILON = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    Column("image_index", _INT, "", "Null, but for an image that could not be decoded."),
+    _IMAGE,
+    Column(
+        "estimate",
+        _TEXT,
+        "",
+        "Statistic, for example epsilon_pld; null for an image that could not be decoded.",
+    ),
+    Column("value", _FLOAT, "of unit", "The number; null where there is none, with the reason."),
+    Column("unit", _TEXT, "", "nat of an epsilon."),
+    Column("images", _INT, "images", "Training images, after over-sampling."),
+    _STATUS,
+    _REASON,
+)
+
+_MEMBERSHIP = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    Column(
+        "image_index",
+        _INT,
+        "",
+        "Position in the full train split for members, else in the reported one.",
+        required=True,
+    ),
+    _IMAGE,
+    _LABEL,
+    Column("member", _INT32, "0 or 1", "Whether it was learned from."),
+    Column("loss", _FLOAT, "nat", "Cross-entropy of the label."),
+    Column("confidence", _FLOAT, "nat", "log(p / (1 - p)) of the label's probability p."),
+    Column("epsilon", _FLOAT, "nat", "Per person, of the training; with the members alone."),
+    Column("delta", _FLOAT, "fraction", "Of that epsilon."),
+    Column("epsilon_reason", _TEXT, "", "Why there is none, or what it rests on."),
+    _STATUS,
+    _REASON,
+)
+
 _MASKS = (
     _POINT_ID,
     _MEASURE_ID,
@@ -436,6 +484,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "per_image/hcr": _HCR,
     "per_image/bounds": _BOUNDS,
     "per_image/information": _INFORMATION,
+    "per_image/epsilon": _EPSILON,
+    "per_image/membership": _MEMBERSHIP,
     "per_image/masks": _MASKS,
     "per_image/secondary": _SECONDARY,
     "pictures": _PICTURES,

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from hushsweep.workers.measures.base import Statistic as Statistic
     from hushsweep.workers.measures.base import Subject as Subject
     from hushsweep.workers.measures.bounds import Bounds as Bounds
+    from hushsweep.workers.measures.epsilon import Epsilon as Epsilon
     from hushsweep.workers.measures.hcr import Hcr as Hcr
     from hushsweep.workers.measures.information import Information as Information
     from hushsweep.workers.measures.masks import Masks as Masks
+    from hushsweep.workers.measures.membership import Membership as Membership
     from hushsweep.workers.measures.registry import MEASURES as MEASURES
     from hushsweep.workers.measures.registry import find_measure as find_measure
     from hushsweep.workers.measures.secondary import Secondary as Secondary
@@ -24,9 +26,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "accuracy": ["Accuracy"],
         "base": ["Measure", "MeasureRows", "Statistic", "Subject"],
         "bounds": ["Bounds"],
+        "epsilon": ["Epsilon"],
         "hcr": ["Hcr"],
         "information": ["Information"],
         "masks": ["Masks"],
+        "membership": ["Membership"],
         "registry": ["MEASURES", "find_measure"],
         "secondary": ["Secondary"],
     },

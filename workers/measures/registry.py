@@ -4,18 +4,22 @@ from typing import Any
 
 from hushsweep.workers.measures.accuracy import Accuracy
 from hushsweep.workers.measures.bounds import Bounds
+from hushsweep.workers.measures.epsilon import Epsilon
 from hushsweep.workers.measures.hcr import Hcr
 from hushsweep.workers.measures.information import Information
 from hushsweep.workers.measures.masks import Masks
+from hushsweep.workers.measures.membership import Membership
 from hushsweep.workers.measures.secondary import Secondary
 from hushsweep.workers.plugins import find_plugin
 
 MEASURES: dict[str, type[Any]] = {
     "accuracy": Accuracy,
     "bounds": Bounds,
+    "epsilon": Epsilon,
     "hcr": Hcr,
     "information": Information,
     "masks": Masks,
+    "membership": Membership,
     "secondary": Secondary,
 }
 
