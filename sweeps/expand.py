@@ -60,6 +60,13 @@ def expand(spec: SweepSpec, folder: Path, problems: list[Problem]) -> Grid:
             input_size = values.pop("input_size")
             root = values.pop("root")
             values["root"] = None if root is None else _beside(folder, root)
+            if values["class_counts"] is None and values["class_seed"] is not None:
+                problems.append(
+                    Problem(
+                        ("dataset", place, "class_seed"), "has no effect without class_counts; leave it out"
+                    )
+                )
+            values["class_seed"] = values["class_seed"] or 0
             datasets.append((place, DatasetConfig(**values), input_size))
     return Grid(
         datasets=datasets,

@@ -34,6 +34,11 @@ class _ScalarOrList:
         return {"anyOf": [array["items"], {**array, "minItems": 1, "uniqueItems": True}]}
 
 
+def as_tuple(value: Any) -> Any:
+    """Turn what a file has as a list into the tuple that a strict field wants."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hushsweep.datasets.images import DatasetConfig, DatasetInfo
+from hushsweep.datasets.tasks import shuffled_class_counts
 from hushsweep.workers.measures import find_measure
 from hushsweep.workers.mechanisms import find_mechanism
 from hushsweep.workers.mechanisms.learned import LearnedMechanism
@@ -35,6 +36,8 @@ IDENTITY_FIELDS = frozenset(
         "dataset.task",
         "dataset.secondary_column",
         "dataset.train_limit",
+        "dataset.class_counts",
+        "dataset.class_seed",
         "dataset.input_size",
         "model.name",
         "model.weights",
@@ -99,6 +102,7 @@ def subject_identity(
         "task": info.task,
         "secondary_column": dataset.secondary_column,
         "train_limit": dataset.train_limit,
+        "class_counts": shuffled_class_counts(dataset),
     }
     return {
         "version": IDENTITY_VERSION,

@@ -3,10 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from hushsweep.sweeps.errors import Problem, SpecError
-from hushsweep.sweeps.fields import Listable, SpecModel, model_of_dataclass, problems_of, unknown_key
+from hushsweep.sweeps.fields import (
+    Listable,
+    SpecModel,
+    as_tuple,
+    model_of_dataclass,
+    problems_of,
+    unknown_key,
+)
 from hushsweep.sweeps.search.fields import EarlyStoppingSpec, searchable
 from hushsweep.sweeps.source import Source, parse_source, read_source
 from hushsweep.workers.errors import PlugInError
@@ -17,13 +24,15 @@ from hushsweep.workers.mechanisms.learned import LearnedMechanism
 PlainName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple)]
+"""One list of numbers, of which several may be equal; a value as a whole, so it does not multiply."""
 
 
 class DatasetSpec(SpecModel):
     """Images and labels."""
 
     name: Listable[str] = Field(
-        description="digits, mnist, fashion_mnist, cifar10, cifar100, celeba, imagefolder, parquet"
+        description="digits, mnist, fashion_mnist, cifar10, cifar100, celeba, pneumonia, imagefolder, parquet"
     )
     root: str | None = Field(
         default=None, description="folder with the data; default: the environment's HUSHSWEEP_DATA"
@@ -44,6 +53,12 @@ class DatasetSpec(SpecModel):
     )
     train_limit: Listable[Count] | None = Field(
         default=None, description="images to learn from, evenly spaced in the train part; default: all"
+    )
+    class_counts: Counts | None = Field(
+        default=None, description="images of each class to learn from, one number per class; default: all"
+    )
+    class_seed: Listable[Seed] | None = Field(
+        default=None, description="shuffles class_counts over the classes; default: 0"
     )
     input_size: Listable[Count] | None = Field(
         default=None,

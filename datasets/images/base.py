@@ -36,6 +36,9 @@ class DatasetConfig:
         secondary_column: Column of secondary labels (parquet, cifar100, celeba); a task made of two columns.
         train_limit: Number of images of the part ``train``, >= 1, chosen as ``limit`` chooses, from which anything
             is learned: see ``datasets.tasks.training_part``. None: all.
+        class_counts: Number of images of each class, >= 0, that the part ``train`` keeps, evenly spaced within the
+            class; shuffled over the classes by ``class_seed``. ``train_limit`` then chooses among them. None: all.
+        class_seed: Which class gets which of ``class_counts``, >= 0.
     """
 
     name: str
@@ -47,6 +50,8 @@ class DatasetConfig:
     task: str | None = None
     secondary_column: str | None = None
     train_limit: int | None = None
+    class_counts: tuple[int, ...] | None = None
+    class_seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,15 @@ FASHION_MNIST = Published(
     std=(0.3530,),
     class_names=_GARMENTS,
 )
+PNEUMONIA = Published(
+    name="pneumonia",
+    side=28,
+    channels=1,
+    classes=2,
+    mean=(0.5719,),
+    std=(0.1684,),
+    class_names=("normal", "pneumonia"),
+)
 CIFAR10 = Published(
     name="cifar10",
     side=32,

@@ -16,7 +16,9 @@ from hushsweep.datasets.images.digits import open_digits
 from hushsweep.datasets.images.imagefolder import open_imagefolder
 from hushsweep.datasets.images.mnist import open_fashion_mnist, open_mnist
 from hushsweep.datasets.images.parquet import open_parquet
+from hushsweep.datasets.images.pneumonia import open_pneumonia
 from hushsweep.datasets.images.source import ImageSource
+from hushsweep.datasets.tasks.class_counts import keep_class_counts
 from hushsweep.datasets.tasks.opening import has_task, open_task
 
 Loader = Callable[[DatasetConfig], ImageSource]
@@ -28,6 +30,7 @@ LOADERS: dict[str, Loader] = {
     "cifar10": open_cifar10,
     "cifar100": open_cifar100,
     "celeba": open_celeba,
+    "pneumonia": open_pneumonia,
     "imagefolder": open_imagefolder,
     "parquet": open_parquet,
 }
@@ -80,13 +83,15 @@ def open_source(config: DatasetConfig) -> ImageSource:
     """Open a data set with its loader, and give its images the labels of its task where there is one.
 
     Raises:
-        DatasetError: see ``describe_dataset``; or a folder or file cannot be read; or the task does not fit.
+        DatasetError: see ``describe_dataset``; or a folder or file cannot be read; or the task, or the numbers of
+            images of each class, do not fit.
     """
     for field in ("limit", "train_limit"):
         limit = getattr(config, field)
         if limit is not None and (type(limit) is not int or limit < 1):
             raise DatasetError(f"{config.name}: {field} must be a whole number >= 1, got {limit!r}")
-    return open_task(config, _open) if has_task(config) else _open(config)
+    source = open_task(config, _open) if has_task(config) else _open(config)
+    return source if config.class_counts is None else keep_class_counts(config, source)
 
 
 def _open(config: DatasetConfig) -> ImageSource:

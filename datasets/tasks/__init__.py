@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from hushsweep.datasets.tasks.class_counts import shuffled_class_counts as shuffled_class_counts
     from hushsweep.datasets.tasks.floor import SecondaryEntropy as SecondaryEntropy
     from hushsweep.datasets.tasks.floor import blind_floor as blind_floor
     from hushsweep.datasets.tasks.floor import secondary_entropy as secondary_entropy
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "class_counts": ["shuffled_class_counts"],
         "floor": ["SecondaryEntropy", "blind_floor", "secondary_entropy"],
         "parts": ["training_part", "validation_part"],
         "registry": ["TASKS", "ClassTask", "ColumnTask"],

@@ -33,7 +33,10 @@ class _Place(NamedTuple):
 
 
 def training_part(config: DatasetConfig) -> DatasetConfig:
-    """The images from which anything is learned: the part ``train``, or ``train_limit`` images of it."""
+    """The images from which anything is learned: the part ``train``, or ``train_limit`` images of it.
+
+    ``class_counts`` needs nothing here: it says what the part ``train`` is, whoever asks for it.
+    """
     return replace(config, split="train", limit=config.train_limit)
 
 
@@ -72,7 +75,7 @@ def open_part(config: DatasetConfig, load: Callable[[DatasetConfig], ImageSource
             f"{config.name}: the part {part!r} is cut from {len(source.labels)} images of {source.split!r}, and "
             "nothing is left for it; give at least 10 images"
         )
-    return replace(_taken(source, chosen), split=part)
+    return replace(taken(source, chosen), split=part)
 
 
 def _place(config: DatasetConfig, part: str) -> _Place:
@@ -92,7 +95,7 @@ def _place(config: DatasetConfig, part: str) -> _Place:
     return _Place(held_out if part == "validation" else "train", None)
 
 
-def _taken(source: ImageSource, chosen: NDArray[np.int64]) -> ImageSource:
+def taken(source: ImageSource, chosen: NDArray[np.int64]) -> ImageSource:
     """A part of a source: images at ascending positions, which keep their indices and names."""
     return replace(
         source,

@@ -119,6 +119,17 @@ def test_settings_do_not_mix(tmp_path: Path) -> None:
     )
 
 
+def test_profiles_of_classes_do_not_mix(tmp_path: Path) -> None:
+    entries, few = learned_points(["ani"]), learned_points(["ani"])
+    for entry in few:
+        entry |= {key: f"few {entry[key]}" for key in ("point_id", "curve_id")}
+        entry["fields"]["class_counts"] = "[9, 1]"
+    entries += few
+    rows = frontier(fill_learned(tmp_path, entries=entries).root, "learned").to_pylist()
+    assert len({row["setting"] for row in rows}) == 2
+    assert len(rows) == 2 * 6
+
+
 def test_levels_that_were_searched_for_are_one_row(tmp_path: Path) -> None:
     entries = [learned_point("gaussian", level, seed) for seed, level in enumerate((0.4, 0.5, 0.6))]
     for entry in entries:

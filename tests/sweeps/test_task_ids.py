@@ -1,5 +1,6 @@
 """Tasks enter ids where they are used, and leave the ids of all other points as they were."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def test_task_and_train_limit_enter_ids_and_rows() -> None:
     assert [point.fields["train_limit"] for point in many] == [40] * 4 + [41] * 4
 
 
+def test_class_counts_enter_ids_and_rows() -> None:
+    many = ", class_counts: [50, 40, 30, 20, 10, 9, 8, 7, 6, 5], class_seed: [0, 1]"
+    found = points_of(many)
+    everything = BEFORE + ids(found)
+    assert len({point for point, _ in everything}) == len({curve for _, curve in everything}) == 12
+    counts = {point.fields["class_counts"] for point in found}
+    assert len(counts) == 2
+    assert all(sum(json.loads(text)) == 185 for text in counts)
+    weights = {point.setting.identity["model"]["weights"] for point in [*found, *points_of()]}
+    assert len(weights) == 4, "random weights are the same, trained ones are learned from other images"
+    same = points_of(", class_counts: [7, 7, 7, 7, 7, 7, 7, 7, 7, 7], class_seed: [0, 1]")
+    assert len(same) == 4, "counts that are equal once shuffled are one point"
+
+
 def test_validation_is_a_split_to_search_levels_on() -> None:
     text = SWEEP.replace("limit: 50", "limit: 50, task: less_than_5").replace(
         "calibration: train", "calibration: validation"
@@ -88,6 +103,10 @@ def test_pairs_of_columns_are_different_points(data_root: Path, monkeypatch: pyt
         (", task: less", "unknown task 'less'"),
         (", secondary_column: b", "secondary_column is for parquet, cifar100 and celeba only"),
         (", train_limit: 0", "train_limit: expected a number >= 1, got 0"),
+        (", class_counts: [5, -1]", "class_counts[1]: expected a number >= 0, got -1"),
+        (", class_counts: 5", "class_counts: expected a list, got 5"),
+        (", class_counts: [5, 5]", "class_counts has 2 numbers and there are 10 classes"),
+        (", class_seed: 1", "class_seed: has no effect without class_counts; leave it out"),
         (
             ", task: less_than_5, split: valid",
             "unknown split 'valid'; with a task there are: train, validation, test",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hushsweep.datasets.images import LOADERS, DatasetConfig, describe_dataset
-from hushsweep.datasets.images.published import CIFAR10, CIFAR100, DIGITS, FASHION_MNIST, MNIST
+from hushsweep.datasets.images.published import CIFAR10, CIFAR100, DIGITS, FASHION_MNIST, MNIST, PNEUMONIA
 from hushsweep.datasets.tasks import TASKS
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "datasets.md"
@@ -23,7 +23,9 @@ def test_every_key_and_every_loader_is_explained():
     assert [name for name, _ in first_cells("how to obtain it")] == list(LOADERS)
 
 
-@pytest.mark.parametrize("published", [DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR100], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "published", [DIGITS, MNIST, FASHION_MNIST, CIFAR10, CIFAR100, PNEUMONIA], ids=lambda p: p.name
+)
 def test_normalisations_are_those_of_the_code(published):
     row = dict(first_cells("how to obtain it"))[published.name]
     last = row.split("|")[-2].split("(")[0]

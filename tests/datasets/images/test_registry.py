@@ -27,6 +27,7 @@ CONTRACT = {
     "cifar10": ({"limit": 50}, ""),
     "cifar100": ({"limit": 50}, ""),
     "celeba": ({"limit": 50}, ""),
+    "pneumonia": ({"limit": 50}, ""),
     "imagefolder": ({"limit": 50, "split": "val"}, "imagenet-sample"),
     "parquet": ({"limit": 50}, "celeba"),
 }
