@@ -16,7 +16,7 @@ from hushsweep.datasets.images import (
     describe_dataset,
     resolve_root,
 )
-from hushsweep.datasets.tasks import training_part
+from hushsweep.datasets.tasks import shuffled_class_counts, training_part
 from hushsweep.sweeps.errors import Problem
 from hushsweep.sweeps.expand import Grid, expand
 from hushsweep.sweeps.identity import (
@@ -225,7 +225,15 @@ def _check_learning(settings: list[Setting], grid: Grid, problems: list[Problem]
             mechanism = find_mechanism(stage.name)(**stage.parameters)
             if mechanism.SECONDARY and setting.info.secondary_classes is None:
                 problems.append(Problem(where, _no_secondary(stage.name, setting)))
-            check_client(mechanism, stage.at, setting.model, setting.cut, setting.info, setting.transform)
+            check_client(
+                mechanism,
+                stage.at,
+                setting.model,
+                setting.cut,
+                setting.dataset,
+                setting.info,
+                setting.transform,
+            )
         except (PlugInError, ValueError) as error:
             problems.append(Problem(where, str(error)))
 
@@ -367,7 +375,7 @@ def _point(
     target = None if place is None else stages[place].target_accuracy_loss
     parameters = {} if place is None else stages[place].parameters
     mechanism = " + ".join(stage.name + ("@input" if stage.at == "input" else "") for stage in stages)
-    model = setting.model
+    model, counts = setting.model, shuffled_class_counts(setting.dataset)
     fields = {
         "dataset": setting.dataset.name,
         "split": setting.info.split,
@@ -376,6 +384,7 @@ def _point(
         "task": setting.info.task,
         "secondary_classes": setting.info.secondary_classes,
         "train_limit": setting.dataset.train_limit,
+        "class_counts": None if counts is None else json.dumps(counts),
         "input_size": setting.input_size,
         "model": model.name,
         "weights": _weights_name(setting),

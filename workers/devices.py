@@ -99,12 +99,13 @@ def deterministic() -> Iterator[None]:
     """Allow only algorithms that give the same bits every time; others raise a RuntimeError."""
     before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic  # a module whose one attribute is a property
+    filled = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     # a tenth of the time of small networks, against code that reads what nobody wrote
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        settings.fill_uninitialized_memory = filled

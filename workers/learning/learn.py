@@ -13,12 +13,11 @@ from filelock import FileLock
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from hushsweep.datasets.images import DatasetInfo, describe_dataset
+from hushsweep.datasets.images import DatasetConfig, DatasetInfo, describe_dataset
 from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.learning.task import LearningTask, schedule_of, server_classes
-from hushsweep.workers.learning.train import MechanismTraining
 from hushsweep.workers.mechanisms.learned import LearnedMechanism
-from hushsweep.workers.models import InputTransform, ModelConfig, trainable
+from hushsweep.workers.models import InputTransform, ModelConfig, Trainable, trainable
 from hushsweep.workers.models.files import check_fit, read_state, weights_file
 from hushsweep.workers.models.files import sha256 as sha256_of
 from hushsweep.workers.models.load import input_shape, network_shape
@@ -84,7 +83,7 @@ def learn(
     models_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(models_dir / f".{digest}.lock"):
         if not path.is_file():
-            training = MechanismTraining(
+            training = mechanism.training()(
                 mechanism, place, task, base_state(), cache_dir, decode_threads, settings["epochs"]
             )
             checkpoint = cache_dir / "checkpoints" / digest
@@ -137,19 +136,26 @@ def check_client(
     place: str,
     model: ModelConfig,
     cut: str,
+    dataset: DatasetConfig,
     info: DatasetInfo,
     transform: InputTransform,
 ) -> None:
-    """Build a mechanism's client for the values it would act on, before anything runs.
+    """Build a mechanism's client for the values it would act on, and ask whether it can learn, before anything runs.
 
     Raises:
-        PlugInError: the client does not fit them, or its file does not fit the client.
+        PlugInError: the client does not fit them, its file does not fit the client, or the training is impossible.
         ValueError: the mechanism cannot act there.
     """
     shape = _shape(place, model, cut, info, transform)
     client = mechanism.client(shape)
     if mechanism.weights is not None:
         _outside_state(mechanism, client)
+        return
+    mechanism.check(
+        model,
+        lambda: _fresh(model, cut, info, transform),
+        lambda: describe_dataset(training_part(dataset)).size,
+    )
 
 
 @lru_cache(maxsize=64)
@@ -160,6 +166,13 @@ def _shape(
     if place == "input":
         return input_shape(transform, info)
     return trainable(model, cut, info=info, transform=transform).feature_shape
+
+
+@lru_cache(maxsize=1)
+def _fresh(model: ModelConfig, cut: str, info: DatasetInfo, transform: InputTransform) -> Trainable:
+    """A network that is to be learned; kept for the next mechanism that looks at it."""
+    classes = model.num_classes or info.classes
+    return trainable(model, cut, info=info, transform=transform, num_classes=classes)
 
 
 def _read(path: Path, digest: str, mechanism: LearnedMechanism, place: str, task: LearningTask) -> Learned:

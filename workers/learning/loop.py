@@ -3,7 +3,7 @@
 import logging
 import math
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -66,6 +66,7 @@ def run_epochs(
     before_epoch: Callable[[int], None] = lambda epoch: None,
     after_epoch: Callable[[int], float | None] | None = None,
     after_checkpoint: Callable[[int], None] = lambda epoch: None,
+    batches: Callable[[], Sequence[np.ndarray]] | None = None,
     keep_best: bool = False,
 ) -> History:
     """Train modules in place, from where ``checkpoint`` left off if that file exists.
@@ -86,6 +87,7 @@ def run_epochs(
             It must leave the modules in the modes it found them in.
         after_checkpoint: called with the number of epochs done once they are on the disk; what it raises ends the
             training there, and nothing is lost.
+        batches: draws an epoch's batches from torch's generator, in place of all images in a random order.
         keep_best: end with the modules of the epoch of the highest score instead of the last one's.
 
     Raises:
@@ -97,7 +99,9 @@ def run_epochs(
         for epoch in range(_resume(modules, optimisers, checkpoint, history, best), schedule.epochs):
             before_epoch(epoch)
             try:
-                loss = _epoch(optimisers, rates, schedule, step, epoch, size)
+                loss = _epoch(
+                    optimisers, rates, schedule, step, epoch, batches or (lambda: _shuffled(size, schedule))
+                )
             except RuntimeError as error:
                 if "deterministic" not in str(error):
                     raise
@@ -129,18 +133,13 @@ def _epoch(
     schedule: Schedule,
     step: Callable[[np.ndarray], Tensor],
     epoch: int,
-    size: int,
+    draw: Callable[[], Sequence[np.ndarray]],
 ) -> float:
     """One pass; returns the mean loss."""
     total = torch.zeros((), dtype=torch.float64)
     with torch.random.fork_rng():
         torch.manual_seed(int(sha256(f"{schedule.seed}/{epoch}".encode()).hexdigest()[:15], 16))
-        order = torch.randperm(size).numpy()
-        batches = [
-            order[start : start + schedule.batch_size] for start in range(0, size, schedule.batch_size)
-        ]
-        if len(batches) > 1 and len(batches[-1]) == 1:
-            batches = batches[:-1]  # batch normalisation has no variance of one image
+        batches = draw()
         for number, rows in enumerate(batches):
             if schedule.cosine:
                 done = (epoch + number / len(batches)) / schedule.epochs
@@ -148,6 +147,15 @@ def _epoch(
             loss = step(rows)
             total = total.to(loss.device) + loss
     return total.item() / len(batches)
+
+
+def _shuffled(size: int, schedule: Schedule) -> list[np.ndarray]:
+    """All images in a random order."""
+    order = torch.randperm(size).numpy()
+    batches = [order[start : start + schedule.batch_size] for start in range(0, size, schedule.batch_size)]
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches = batches[:-1]  # batch normalisation has no variance of one image
+    return batches
 
 
 def _set_rates(optimisers: Mapping[str, Optimizer], rates: Mapping[str, list[float]], factor: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -13,6 +13,10 @@ from torch.optim import Optimizer
 from hushsweep.workers.learning.options import Learning
 from hushsweep.workers.limits import check_limits
 from hushsweep.workers.mechanisms.base import FittedMechanism
+
+if TYPE_CHECKING:
+    from hushsweep.workers.learning.train import MechanismTraining
+    from hushsweep.workers.models import ModelConfig, Trainable
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,26 @@ class LearnedMechanism(Learning):
         given = [name for name in self.LEVELS if getattr(self, name) is not None]
         if len(given) > 1 or (not given and (self.weights is None or self.LEVEL_ACTS)):
             raise ValueError(f"expected exactly one of {', '.join(self.LEVELS)}, got {len(given)}")
+
+    def check(
+        self, model: ModelConfig, network: Callable[[], Trainable], examples: Callable[[], int]
+    ) -> None:
+        """Find, before anything runs, what would keep the mechanism from learning.
+
+        Args:
+            model: the server's network, and where its weights come from.
+            network: gives it, with fresh weights and in eval mode; it must be left as it was.
+            examples: gives the number of images to learn from.
+
+        Raises:
+            PlugInError: the training is impossible.
+        """
+
+    def training(self) -> type[MechanismTraining]:
+        """Return what trains the mechanism."""
+        from hushsweep.workers.learning.train import MechanismTraining
+
+        return MechanismTraining
 
     def client(self, shape: tuple[int, ...]) -> nn.Module:
         """Build what is learned beside the server's network, for values of ``shape`` (without the batch)."""

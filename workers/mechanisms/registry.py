@@ -6,12 +6,14 @@ from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.mechanisms.ani import Ani
 from hushsweep.workers.mechanisms.bottleneck import Bottleneck
 from hushsweep.workers.mechanisms.cloak import Cloak
+from hushsweep.workers.mechanisms.dp_sgd import DpSgd
 from hushsweep.workers.mechanisms.dpfe import Dpfe
 from hushsweep.workers.mechanisms.gaussian import GaussianDithering
 from hushsweep.workers.mechanisms.laplace import LaplaceDithering
 from hushsweep.workers.mechanisms.learned import LearnedMechanism
 from hushsweep.workers.mechanisms.none import NoMechanism
 from hushsweep.workers.mechanisms.obfuscator import Obfuscator
+from hushsweep.workers.mechanisms.private_activations import PrivateActivations
 from hushsweep.workers.mechanisms.scaled_noise import TrainedGaussian
 from hushsweep.workers.mechanisms.shredder import Shredder
 from hushsweep.workers.plugins import find_plugin
@@ -27,6 +29,8 @@ MECHANISMS: dict[str, type[Any]] = {
     "shredder": Shredder,
     "dpfe": Dpfe,
     "obfuscator": Obfuscator,
+    "dp_sgd": DpSgd,
+    "private_activations": PrivateActivations,
 }
 
 

@@ -14,7 +14,7 @@ class ModelConfig:
     """A network and where its weights come from; docs/models.md explains each value with examples.
 
     Attributes:
-        name: ``digits_mlp``, ``mnist_mlp``, ``cifar10_cnn``, ``conv5``, ``wrn16_4``, ``torchvision/NAME``,
+        name: a key of ``OWN`` (``mnist_mlp``, ``conv5``, ``tanh_cnn``, ...), ``torchvision/NAME``,
             ``timm/NAME`` or ``package.module:Name``.
         weights: ``train``, ``prototype``, ``random``, ``pretrained``, a torchvision weights name such as
             ``IMAGENET1K_V1``, or the path of a ``.safetensors``, ``.pth`` or ``.pt`` file.

@@ -1,6 +1,8 @@
-"""Our own convolutional networks that take images of any size: the servers of arXiv:2104.02261."""
+"""Our own convolutional networks: the servers of arXiv:2104.02261, and those that are trained with DP-SGD."""
 
 from torch import Tensor, nn
+
+from hushsweep.workers.errors import PlugInError
 
 
 class HiddenAndClassifier(nn.Module):
@@ -27,21 +29,21 @@ class HiddenAndClassifier(nn.Module):
 
 
 class Conv5(HiddenAndClassifier):
-    """Five 3x3 convolutions with batch normalisation: "Conv-5" of arXiv:2104.02261, which leaves its widths open.
+    """Five 3x3 convolutions with normalisation: "Conv-5" of arXiv:2104.02261, which leaves its widths open.
 
     2.57 M multiply-adds at 28x28x1, so that their mask network's 113 k are the 5 % that they report.
     """
 
-    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+    def __init__(self, *, in_channels: int, num_classes: int, groups: int | None = None) -> None:
         layers = nn.Sequential(
-            *_convolution(in_channels, 16),
+            *_convolution(in_channels, 16, groups),
             nn.MaxPool2d(2),
-            *_convolution(16, 24),
+            *_convolution(16, 24, groups),
             nn.MaxPool2d(2),
-            *_convolution(24, 48),
-            *_convolution(48, 48),
+            *_convolution(24, 48, groups),
+            *_convolution(48, 48, groups),
             nn.MaxPool2d(2),
-            *_convolution(48, 64),
+            *_convolution(48, 64, groups),
             *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         )
         super().__init__(layers, hidden=64, num_classes=num_classes)
@@ -53,31 +55,80 @@ class WideResNet16(HiddenAndClassifier):
     For k = 4: 2.77 M parameters and 392.6 M multiply-adds at 32x32x3 with 100 classes.
     """
 
-    def __init__(self, *, width: int, in_channels: int, num_classes: int) -> None:
+    def __init__(self, *, width: int, in_channels: int, num_classes: int, groups: int | None = None) -> None:
         widths = [16, 16 * width, 32 * width, 64 * width]
         layers = nn.Sequential(nn.Conv2d(in_channels, 16, 3, padding=1, bias=False))
         for stage in range(3):
-            layers.append(_Block(widths[stage], widths[stage + 1], stride=1 if stage == 0 else 2))
-            layers.append(_Block(widths[stage + 1], widths[stage + 1], stride=1))
-        layers.extend(
-            [nn.BatchNorm2d(widths[3]), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        )
+            layers.append(_Block(widths[stage], widths[stage + 1], groups, stride=1 if stage == 0 else 2))
+            layers.append(_Block(widths[stage + 1], widths[stage + 1], groups, stride=1))
+        layers.extend([*_normalised(widths[3], groups), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
         super().__init__(layers, hidden=widths[3], num_classes=num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 
-class _Block(nn.Module):
-    """Two 3x3 convolutions, each after batch normalisation and ReLU, around a skip connection."""
+class Vgg19(HiddenAndClassifier):
+    """The convolutions of VGG-19 (arXiv:1409.1556, configuration E) for small images, and one linear classifier.
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+    Its three fully connected layers go, as usual below 224x224. Pooling rounds up, so that five of them fit any side.
+    """
+
+    def __init__(self, *, in_channels: int, num_classes: int, groups: int | None = None) -> None:
+        layers, before = nn.Sequential(), in_channels
+        for convolutions, width in ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)):
+            for _ in range(convolutions):
+                layers.extend(_convolution(before, width, groups))
+                before = width
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        layers.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+        super().__init__(layers, hidden=before, num_classes=num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class TanhCnn(HiddenAndClassifier):
+    """The networks that arXiv:2011.11660 trains with DP-SGD, with tanh as arXiv:2007.14191 found best for that."""
+
+    def __init__(self, *, in_channels: int, num_classes: int, side: int) -> None:
+        if side == 28:
+            layers, hidden = _tanh_28(in_channels), 32
+        elif side == 32:
+            layers, hidden = _tanh_32(in_channels), 128
+        else:
+            raise PlugInError(
+                f"model 'tanh_cnn': expected images of 28x28 or 32x32, got {side}x{side}; give input_size"
+            )
+        super().__init__(layers, hidden=hidden, num_classes=num_classes)
+
+
+def _tanh_28(in_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(nn.Conv2d(in_channels, 16, 8, stride=2, padding=3), nn.Tanh(), nn.MaxPool2d(2, 1)),  # -> 14 -> 13
+        *(nn.Conv2d(16, 32, 4, stride=2), nn.Tanh(), nn.MaxPool2d(2, 1)),  # -> 5 -> 4
+        *(nn.Flatten(), nn.Linear(512, 32), nn.Tanh()),
+    )
+
+
+def _tanh_32(in_channels: int) -> nn.Sequential:
+    layers, before = nn.Sequential(), in_channels
+    for width in (32, 64, 128):
+        layers.extend([nn.Conv2d(before, width, 3, padding=1), nn.Tanh()])
+        layers.extend([nn.Conv2d(width, width, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2)])
+        before = width
+    return layers.extend([nn.Flatten(), nn.Linear(2048, 128), nn.Tanh()])
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions, each after normalisation and ReLU, around a skip connection."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int | None, *, stride: int) -> None:
         super().__init__()
-        self.activation = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True))
+        self.activation = nn.Sequential(*_normalised(inputs, groups))
         self.branch = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
+            *_normalised(outputs, groups),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
         )
         same = inputs == outputs and stride == 1
@@ -91,6 +142,11 @@ class _Block(nn.Module):
         return branch + skipped
 
 
-def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+def _convolution(inputs: int, outputs: int, groups: int | None) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *_normalised(outputs, groups)]
+
+
+def _normalised(channels: int, groups: int | None) -> list[nn.Module]:
+    """Normalisation over the batch, or over each image's groups of channels, which mixes no images; then ReLU."""
+    norm = nn.BatchNorm2d(channels) if groups is None else nn.GroupNorm(groups, channels)
+    return [norm, nn.ReLU(inplace=True)]

@@ -7,7 +7,7 @@ from torch import nn
 
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import Preset, Published, no_published_weights
-from hushsweep.workers.models.convolutional import Conv5, HiddenAndClassifier, WideResNet16
+from hushsweep.workers.models.convolutional import Conv5, HiddenAndClassifier, TanhCnn, Vgg19, WideResNet16
 from hushsweep.workers.models.cuts import Cut, MethodCut
 
 
@@ -42,13 +42,13 @@ class OwnArchitecture:
         name: As in a sweep file.
         side: Of its images in pixels; None: any.
         epochs: Of training unless told otherwise.
-        make: Builds it from the numbers of channels and classes.
+        make: Builds it from the numbers of channels and classes, and the side.
     """
 
     name: str
     side: int | None
     epochs: int
-    make: Callable[[int, int], nn.Module]
+    make: Callable[[int, int, int], nn.Module]
 
     def preset(self, weights: str) -> Preset:
         """The network's side, if it has one; channels, classes and normalisation are the data set's."""
@@ -63,7 +63,7 @@ class OwnArchitecture:
         """A fresh network."""
         if self.side not in (None, side):
             raise PlugInError(f"model {self.name!r}: network_size: expected {self.side}, got {side}")
-        return self.make(in_channels, num_classes)
+        return self.make(in_channels, num_classes, side)
 
     def build_published(self, published: Published, *, in_channels: int, side: int) -> nn.Module:
         """There are none."""
@@ -81,31 +81,61 @@ OWN = {
             name="digits_mlp",
             side=8,
             epochs=20,
-            make=lambda channels, classes: Mlp(inputs=64 * channels, hidden=128, num_classes=classes),
+            make=lambda channels, classes, side: Mlp(inputs=64 * channels, hidden=128, num_classes=classes),
         ),
         OwnArchitecture(
             name="mnist_mlp",
             side=28,
             epochs=6,
-            make=lambda channels, classes: Mlp(inputs=784 * channels, hidden=784, num_classes=classes),
+            make=lambda channels, classes, side: Mlp(inputs=784 * channels, hidden=784, num_classes=classes),
         ),
         OwnArchitecture(
             name="cifar10_cnn",
             side=32,
             epochs=7,
-            make=lambda channels, classes: Cifar10Cnn(in_channels=channels, num_classes=classes),
+            make=lambda channels, classes, side: Cifar10Cnn(in_channels=channels, num_classes=classes),
         ),
         OwnArchitecture(
             name="conv5",
             side=None,
             epochs=50,
-            make=lambda channels, classes: Conv5(in_channels=channels, num_classes=classes),
+            make=lambda channels, classes, side: Conv5(in_channels=channels, num_classes=classes),
         ),
         OwnArchitecture(
             name="wrn16_4",
             side=None,
             epochs=100,
-            make=lambda channels, classes: WideResNet16(width=4, in_channels=channels, num_classes=classes),
+            make=lambda channels, classes, side: WideResNet16(
+                width=4, in_channels=channels, num_classes=classes
+            ),
+        ),
+        OwnArchitecture(
+            name="conv5_gn",
+            side=None,
+            epochs=50,
+            make=lambda channels, classes, side: Conv5(in_channels=channels, num_classes=classes, groups=8),
+        ),
+        OwnArchitecture(
+            name="wrn16_4_gn",
+            side=None,
+            epochs=100,
+            make=lambda channels, classes, side: WideResNet16(
+                width=4, in_channels=channels, num_classes=classes, groups=16
+            ),
+        ),
+        OwnArchitecture(
+            name="vgg19_gn",
+            side=None,
+            epochs=100,
+            make=lambda channels, classes, side: Vgg19(in_channels=channels, num_classes=classes, groups=16),
+        ),
+        OwnArchitecture(
+            name="tanh_cnn",
+            side=None,
+            epochs=40,
+            make=lambda channels, classes, side: TanhCnn(
+                in_channels=channels, num_classes=classes, side=side
+            ),
         ),
     )
 }

@@ -265,6 +265,7 @@ def test_a_client_that_does_not_fit_is_one_sentence(ours: Path, tmp_path: Path) 
             "input",
             CONV5,
             "features",
+            DIGITS,
             info,
             transform,
         )

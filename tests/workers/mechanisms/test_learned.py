@@ -27,6 +27,12 @@ EXAMPLES = {
     "obfuscator": [{"penalty": 1.0}],
     "bottleneck": [{"noise_scale": 0.5, "width": 3}, {"noise_scale": 1.0, "width": 2, "server": "frozen"}],
     "trained_gaussian": [{"noise_scale": 0.5}],
+    "dp_sgd": [{"noise_multiplier": 1.0}, {"target_epsilon": 3.0, "trained": "head", "server": "tuned"}],
+    "private_activations": [
+        {"noise_multiplier": 0.1, "clip_norm": 5.0},
+        {"noise_multiplier": 0.1, "clip_norm": 500.0, "label_epsilon": 2.0},
+        {"noise_multiplier": 1.0, "queries": "clipped"},
+    ],
 }
 LEARNED = {name for name, cls in MECHANISMS.items() if issubclass(cls, LearnedMechanism)}
 
@@ -48,6 +54,7 @@ def test_contract(name, parameters) -> None:
         ("dpfe", {"noise_scale": 0.5}),
         ("bottleneck", {"noise_scale": 0.5}),
         ("trained_gaussian", {"noise_scale": 0.5}),
+        ("private_activations", {"noise_multiplier": 0.1, "clip_norm": 5.0}),
     ],
 )
 def test_contract_at_a_cut_that_is_a_vector(name, parameters) -> None:

@@ -35,7 +35,8 @@ def test_the_table_says_what_the_class_says(name: str) -> None:
     for key in keys:
         written = re.search(rf"`{key}` \(([^ ,)]+)", own)
         assert written is not None
-        expected = defaults[key]
+        expected = "none" if defaults[key] is None else defaults[key]
+        expected = str(expected).lower() if isinstance(expected, bool) else expected
         assert (written[1] == expected) if isinstance(expected, str) else float(written[1]) == expected, key
 
 
