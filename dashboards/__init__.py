@@ -11,11 +11,13 @@ if not __name__.startswith("hushsweep."):
     )
 
 if TYPE_CHECKING:
+    from hushsweep.dashboards.figures import draw_epsilons as draw_epsilons
     from hushsweep.dashboards.figures import draw_privacy as draw_privacy
     from hushsweep.dashboards.figures import draw_tradeoff as draw_tradeoff
     from hushsweep.dashboards.queries.output import write_result as write_result
     from hushsweep.dashboards.queries.run import QueryError as QueryError
     from hushsweep.dashboards.queries.run import bounds as bounds
+    from hushsweep.dashboards.queries.run import dp as dp
     from hushsweep.dashboards.queries.run import frontier as frontier
     from hushsweep.dashboards.queries.run import privacy as privacy
     from hushsweep.dashboards.queries.run import run_query as run_query
@@ -33,11 +35,12 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "figures": ["draw_privacy", "draw_tradeoff"],
+        "figures": ["draw_epsilons", "draw_privacy", "draw_tradeoff"],
         "queries.output": ["write_result"],
         "queries.run": [
             "QueryError",
             "bounds",
+            "dp",
             "frontier",
             "privacy",
             "run_query",

@@ -8,8 +8,10 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from hushsweep.dashboards.curves import Curve, read_curves
+from hushsweep.dashboards.dp_report import dp_sections
 from hushsweep.dashboards.figures import (
     bounds_figure,
+    epsilons_figure,
     histogram_figure,
     map_figure,
     pictures_figure,
@@ -23,7 +25,7 @@ from hushsweep.dashboards.figures import (
 from hushsweep.dashboards.figures.bounds import Series
 from hushsweep.dashboards.privacy_report import privacy_sections
 from hushsweep.dashboards.promises import is_bound, place, promise
-from hushsweep.dashboards.queries import bounds, tradeoff
+from hushsweep.dashboards.queries import bounds, dp, tradeoff
 from hushsweep.dashboards.queries.output import escape_markdown
 from hushsweep.dashboards.report_tables import quote, table, varying
 from hushsweep.dashboards.status import sweep_status
@@ -126,6 +128,10 @@ def write_report(results: Path | str, sweep: str, folder: Path | str) -> Report:
         for name, words, figure in privacy_figures(results, sweep):
             show(name, words, figure)
         lines += trade
+    lines += dp_sections(results, sweep)
+    epsilons = epsilons_figure(dp(results, sweep).to_pylist(), title=sweep)
+    if epsilons is not None:
+        show("epsilons", "accuracy against epsilon", epsilons)
     lines += _bounds(results, sweep)
     pictures = read_pictures(results, sweep)
     for number, curve in enumerate(curves, start=1):

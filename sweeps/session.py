@@ -284,13 +284,15 @@ def _mirror_beside(store: Store, sweep: str, *, enabled: bool) -> Iterator[Calla
 
 
 def _draw(store: Store, sweep: str) -> tuple[Path, ...]:
-    from hushsweep.dashboards import draw_privacy, draw_tradeoff
+    from hushsweep.dashboards import draw_epsilons, draw_privacy, draw_tradeoff
 
     folder, figures = store.root / "sweeps" / sweep, list[Path]()
     with contextlib.suppress(ValueError):  # nothing that could be drawn; the rows say why
         figures.append(draw_tradeoff(store.root, sweep, folder / "tradeoff.png"))
     with contextlib.suppress(ValueError):
         figures += draw_privacy(store.root, sweep, folder)
+    with contextlib.suppress(ValueError):
+        figures += draw_epsilons(store.root, sweep, folder)
     return tuple(figures)
 
 

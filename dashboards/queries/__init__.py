@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.queries.output import write_result as write_result
     from hushsweep.dashboards.queries.run import QueryError as QueryError
     from hushsweep.dashboards.queries.run import bounds as bounds
+    from hushsweep.dashboards.queries.run import dp as dp
     from hushsweep.dashboards.queries.run import frontier as frontier
     from hushsweep.dashboards.queries.run import privacy as privacy
     from hushsweep.dashboards.queries.run import run_query as run_query
@@ -20,6 +21,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "connection": ["connect"],
         "output": ["write_result"],
-        "run": ["QueryError", "bounds", "frontier", "privacy", "run_query", "secondary_drop", "tradeoff"],
+        "run": [
+            "QueryError",
+            "bounds",
+            "dp",
+            "frontier",
+            "privacy",
+            "run_query",
+            "secondary_drop",
+            "tradeoff",
+        ],
     },
 )

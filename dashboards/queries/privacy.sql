@@ -45,79 +45,10 @@ points AS (
     SELECT
         sweep,
         point_id,
-        any_value(COLUMNS('^(curve_id|dataset|split|limit|train_limit|task|input_size|model|weights|model_seed|cut|precision|mechanism|mechanism_json|level_name|level|penalty|target_accuracy_loss|seed|caveat|client_flops|server_flops)$'))
+        any_value(COLUMNS('^(curve_id|dataset|split|limit|train_limit|class_counts|task|input_size|model|weights|model_seed|cut|precision|mechanism|mechanism_json|level_name|level|penalty|target_accuracy_loss|seed|caveat|client_flops|server_flops)$'))
             AS "\1"
     FROM measurements
     WHERE sweep IS NOT NULL
-    GROUP BY ALL
-),
-
-stages AS (
-    SELECT
-        sweep,
-        point_id,
-        level_name,
-        stage.key::INTEGER AS position,
-        stage.value ->> 'name' AS name,
-        stage.value ->> 'at' AS stage_place,
-        stage.value -> 'parameters' AS parameters,
-        CASE
-            WHEN name IN ('cloak', 'shredder', 'obfuscator') THEN 'frozen'
-            WHEN name = 'dpfe' THEN 'tuned'
-            ELSE 'scratch'
-        END AS usual_server,
-        coalesce(stage.value ->> '$.parameters.server', usual_server) AS server,
-        stage.value ->> 'target_accuracy_loss' AS target
-    FROM points, json_each(if(json_type(mechanism_json) = 'ARRAY', mechanism_json, '[]')) AS stage
-),
-
--- A server that is not learned as usual with the mechanism, or not at all, is named.
-methods AS (
-    SELECT
-        sweep,
-        point_id,
-        string_agg(
-            name || CASE
-                WHEN server = 'frozen' THEN ', frozen server'
-                WHEN server = usual_server THEN ''
-                WHEN server = 'tuned' THEN ', tuned server'
-                ELSE ', retrained'
-            END,
-            ' + ' ORDER BY position
-        ) FILTER (name <> 'none') AS method,
-        string_agg(DISTINCT stage_place, ' + ' ORDER BY stage_place DESC) FILTER (name <> 'none') AS place,
-        coalesce(
-            max(position) FILTER (target IS NOT NULL),
-            max(position) FILTER (list_contains(json_keys(parameters), level_name))
-        ) AS level_position
-    FROM stages
-    GROUP BY ALL
-),
-
--- Parameters other than the level, and those of them in which points of one method differ.
-parameters AS (
-    SELECT sweep, point_id, method, place, position, parameter.key, trim(parameter.value::VARCHAR, '"') AS value
-    FROM stages AS stage
-    JOIN methods USING (sweep, point_id), json_each(stage.parameters) AS parameter
-    WHERE parameter.key <> 'server'
-        AND (parameter.key <> coalesce(stage.level_name, '') OR position <> coalesce(level_position, -1))
-),
-
-varying AS (
-    SELECT sweep, method, place, position, key
-    FROM parameters
-    JOIN (SELECT sweep, method, place, count(*) AS points FROM methods GROUP BY ALL) USING (sweep, method, place)
-    GROUP BY sweep, method, place, position, key, points
-    HAVING count(DISTINCT value) > 1 OR count(*) < points
-),
-
-variants AS (
-    SELECT
-        sweep,
-        point_id,
-        string_agg(replace(key, '_', ' ') || ' ' || value, ', ' ORDER BY position, key) AS variant
-    FROM parameters
-    JOIN varying USING (sweep, method, place, position, key)
     GROUP BY ALL
 ),
 
@@ -204,13 +135,12 @@ SELECT
     points.* EXCLUDE (mechanism_json),
     -- Not weights_digest: it changes with what is learned.
     left(md5([
-        dataset, split, "limit"::VARCHAR, train_limit::VARCHAR, task, input_size::VARCHAR, model, weights,
+        dataset, split, "limit"::VARCHAR, train_limit::VARCHAR, class_counts, task, input_size::VARCHAR, model, weights,
         model_seed::VARCHAR, cut, precision
     ]::VARCHAR), 12) AS setting,
-    CASE WHEN regexp_full_match(mechanism, 'none(@input)?( \+ none(@input)?)*') THEN 'none'
-        ELSE coalesce(methods.method, mechanism) END AS method,
+    methods.method,
     methods.place,
-    variants.variant,
+    methods.variant,
     statuses.status,
     statuses.reason,
     accuracies.images,
@@ -222,8 +152,7 @@ SELECT
     client_flops / server_flops AS client_share
 FROM points
 JOIN statuses USING (sweep, point_id)
-LEFT JOIN methods USING (sweep, point_id)
-LEFT JOIN variants USING (sweep, point_id)
+JOIN methods USING (sweep, point_id)
 LEFT JOIN accuracies USING (sweep, point_id)
 LEFT JOIN secondary USING (sweep, point_id)
 LEFT JOIN information USING (sweep, point_id)

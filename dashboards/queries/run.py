@@ -26,6 +26,9 @@ FROM privacy WHERE sweep = $sweep ORDER BY dataset, model, setting, method, plac
 _FRONTIER = """
 FROM frontier WHERE sweep = $sweep ORDER BY dataset, model, setting, method, place, variant, level
 """
+_DP = """
+FROM dp WHERE sweep = $sweep ORDER BY dataset, model, class_counts, method, place, variant, level, seed, point_id
+"""
 _SECONDARY_DROP = """
 FROM secondary_drop(most := $most) WHERE sweep = $sweep
 ORDER BY dataset, model, setting, secondary_drop DESC NULLS LAST, method, place
@@ -90,6 +93,17 @@ def frontier(results: Path | str, sweep: str) -> pa.Table:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
     return _of_sweep(results, _FRONTIER, sweep)
+
+
+def dp(results: Path | str, sweep: str) -> pa.Table:
+    """Accuracy, epsilons and membership attacks of every point of `sweep` (dp.sql).
+
+    Empty for a sweep that does not measure epsilon.
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    return _of_sweep(results, _DP, sweep)
 
 
 def secondary_drop(results: Path | str, sweep: str, *, most: float = 0.01) -> pa.Table:
