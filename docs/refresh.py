@@ -1,4 +1,4 @@
-"""Bring the tables and figures of docs/reproducing-hcr.md and docs/ani.md up to date with stored rows.
+"""Bring the tables and figures of the pages in PAGES up to date with stored rows.
 
 python docs/refresh.py --take results mnist-bounds cifar10-bounds    # first copy these sweeps' rows into docs/rows
 python docs/refresh.py --figures report-mnist report-cifar10         # first copy what the pages show of reports
@@ -22,12 +22,16 @@ from hushsweep.dashboards.queries.output import markdown_table
 from hushsweep.datasets.results import Store
 
 DOCS = Path(__file__).parent
-PAGES = {"reproducing-hcr.md": ("mnist-bounds", "cifar10-bounds"), "ani.md": ("ani-mnist",)}
+PAGES = {
+    "reproducing-hcr.md": ("mnist-bounds", "cifar10-bounds"),
+    "ani.md": ("ani-mnist",),
+    "differential-privacy.md": ("dp-pneumonia",),
+}
 """Pages, and the sweeps without which their tables stay as they are."""
 ROWS = DOCS / "rows"
 SHOWN = ("mnist", "cifar10", "fashion_mnist")
 """Data sets whose pictures may be published."""
-NUMBERS = (*SHOWN, "cifar100", "celeba")
+NUMBERS = (*SHOWN, "cifar100", "celeba", "pneumonia")
 """Data sets of which numbers may be."""
 _LOCAL = ("node", "worker", "ray_trial_id", "git_commit")
 """Columns that tell of the machine and nothing of the number."""
