@@ -137,9 +137,9 @@ def query(
 ) -> None:
     """Ask the results in SQL (DuckDB, read-only).
 
-    Views: tradeoff, bounds, privacy, frontier, secondary_drop(), dp, methods, measurements, per_image_accuracy,
-    per_image_bounds, per_image_epsilon, per_image_hcr, per_image_information, per_image_membership,
-    per_image_secondary, modes, pictures, shifts, sweeps.
+    Views: tradeoff, bounds, privacy, frontier, secondary_drop(), dp, methods, best_accuracies, measurements,
+    per_image_accuracy, per_image_bounds, per_image_epsilon, per_image_hcr, per_image_information,
+    per_image_membership, per_image_secondary, modes, pictures, shifts, sweeps.
     """
     with _sentences():
         from hushsweep.dashboards import run_query, write_result

@@ -26,7 +26,7 @@ _PLAIN = tuple(
     table.replace("/", "_") for table in TABLES if table.startswith("per_image/") or table == "pictures"
 )
 """Views of whatever the computations that count have left in a table."""
-_VIEWS = ("tradeoff", "bounds", "methods", "privacy", "frontier", "dp")
+_VIEWS = ("tradeoff", "bounds", "methods", "best_accuracies", "privacy", "frontier", "dp")
 
 
 def connect(results: Path | str) -> duckdb.DuckDBPyConnection:

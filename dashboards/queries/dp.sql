@@ -48,23 +48,6 @@ memberships AS (
     WHERE measure = 'membership' AND sweep IS NOT NULL AND status = 'complete'
     GROUP BY sweep, point_id, measure_id
     QUALIFY row_number() OVER (PARTITION BY sweep, point_id ORDER BY max(n) DESC, measure_id) = 1
-),
-
--- Of several accuracies the one over most images, then most draws.
-accuracies AS (
-    SELECT
-        sweep,
-        point_id,
-        any_value(options ->> 'draws')::INTEGER AS draws,
-        max(n) FILTER (statistic = 'top1') AS images,
-        max(value) FILTER (statistic = 'top1') AS top1,
-        max(stderr) FILTER (statistic = 'top1') AS top1_stderr
-    FROM measurements
-    WHERE measure = 'accuracy' AND sweep IS NOT NULL AND status = 'complete'
-    GROUP BY sweep, point_id, measure_id
-    QUALIFY row_number() OVER (
-        PARTITION BY sweep, point_id ORDER BY images DESC NULLS LAST, draws DESC NULLS LAST, measure_id
-    ) = 1
 )
 
 SELECT
@@ -72,13 +55,13 @@ SELECT
     method,
     place,
     variant,
-    images,
-    top1,
-    top1_stderr,
+    accuracies.images,
+    accuracies.top1,
+    accuracies.top1_stderr,
     epsilons.* EXCLUDE (sweep, point_id),
     memberships.* EXCLUDE (sweep, point_id)
 FROM points
 JOIN methods USING (sweep, point_id)
-LEFT JOIN accuracies USING (sweep, point_id)
+LEFT JOIN best_accuracies AS accuracies USING (sweep, point_id)
 LEFT JOIN epsilons USING (sweep, point_id)
 LEFT JOIN memberships USING (sweep, point_id)

@@ -52,25 +52,6 @@ points AS (
     GROUP BY ALL
 ),
 
--- Of several accuracies the one over most images, then most draws.
-accuracies AS (
-    SELECT
-        sweep,
-        point_id,
-        measure_id,
-        any_value(options ->> 'draws')::INTEGER AS draws,
-        max(n) FILTER (statistic = 'top1') AS images,
-        max(value) FILTER (statistic = 'top1') AS primary_top1,
-        max(stderr) FILTER (statistic = 'top1') AS primary_stderr,
-        coalesce(max(value) FILTER (statistic = 'validation_top1'), max(validation_top1)) AS primary_validation
-    FROM measurements
-    WHERE measure = 'accuracy' AND sweep IS NOT NULL AND status = 'complete'
-    GROUP BY sweep, point_id, measure_id
-    QUALIFY row_number() OVER (
-        PARTITION BY sweep, point_id ORDER BY images DESC NULLS LAST, draws DESC NULLS LAST, measure_id
-    ) = 1
-),
-
 attackers AS (
     SELECT
         sweep,
@@ -144,15 +125,15 @@ SELECT
     statuses.status,
     statuses.reason,
     accuracies.images,
-    accuracies.primary_top1,
-    accuracies.primary_stderr,
-    accuracies.primary_validation,
+    accuracies.top1 AS primary_top1,
+    accuracies.top1_stderr AS primary_stderr,
+    accuracies.validation_top1 AS primary_validation,
     secondary.* EXCLUDE (sweep, point_id),
     information.* EXCLUDE (sweep, point_id),
     client_flops / server_flops AS client_share
 FROM points
 JOIN statuses USING (sweep, point_id)
 JOIN methods USING (sweep, point_id)
-LEFT JOIN accuracies USING (sweep, point_id)
+LEFT JOIN best_accuracies AS accuracies USING (sweep, point_id)
 LEFT JOIN secondary USING (sweep, point_id)
 LEFT JOIN information USING (sweep, point_id)
