@@ -27,7 +27,7 @@ measures:
   - {name: accuracy, draws: 2}
   - {name: hcr, images: 12, restarts: 4, rounds: 4, low_frequency: 3}
 """
-PATIENCE = 180
+PATIENCE = 400
 
 
 @pytest.fixture(scope="module")
