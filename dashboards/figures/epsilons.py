@@ -1,6 +1,7 @@
 """Accuracy against the epsilon of the training: one panel per data set and network, one line per method."""
 
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,8 +26,8 @@ from hushsweep.dashboards.figures.style import (
 from hushsweep.dashboards.queries import dp
 
 _PANEL = ("dataset", "model", "weights", "train_limit", "class_counts")
-_LONG = 28
-"""Letters of a name of which two stand beside each other under one panel."""
+_LETTERS = 60
+"""Of the legend, side by side under one panel."""
 Row = dict[str, Any]
 
 
@@ -55,8 +56,11 @@ def epsilons_figure(rows: Sequence[Row], *, title: str) -> Figure | None:
         return None
     varied = [place for place in range(len(_PANEL)) if len({key[place] for key in panels}) > 1]
     names = sorted({_method(row) for own in panels.values() for row in own if _is_drawn(row)})
-    columns = 1 if len(panels) == 1 and max(map(len, names)) > _LONG else 2
-    figure, axes = panels_in_a_row(len(panels), legend_lines=math.ceil((len(names) + 1) / columns))
+    room = _LETTERS * len(panels)
+    columns = 1 if max(map(len, names)) > room // 2 else 2
+    labels = [textwrap.fill(name, room) for name in names]
+    lines = sum(label.count("\n") + 1 for label in labels) + 1
+    figure, axes = panels_in_a_row(len(panels), legend_lines=math.ceil(lines / columns))
     for axis, (key, own) in zip(axes, panels.items(), strict=True):
         words = " · ".join(_told(_PANEL[place], key[place]) for place in varied)
         dress_axis(axis, words or "Top-1 accuracy")
@@ -68,8 +72,10 @@ def epsilons_figure(rows: Sequence[Row], *, title: str) -> Figure | None:
         axis.set_xlabel("epsilon of the training (PLD)", fontsize=9.5, color=INK)
     write_heading(figure, title, _subtitle(rows, panels.values()))
     handles = [
-        axes[0].plot([], [], color=COLOURS[n % len(COLOURS)], marker=MARKERS[n % len(MARKERS)], label=name)[0]
-        for n, name in enumerate(names)
+        axes[0].plot([], [], color=COLOURS[n % len(COLOURS)], marker=MARKERS[n % len(MARKERS)], label=label)[
+            0
+        ]
+        for n, label in enumerate(labels)
     ]
     handles += axes[0].plot([], [], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="without privacy")
     write_legend(figure, columns=columns, handles=handles)
