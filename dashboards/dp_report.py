@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from hushsweep.dashboards.queries import dp
+import pyarrow as pa
+
 from hushsweep.dashboards.report_tables import quote, table, varying
 
 _SETTING = ("dataset", "split", "model", "weights", "train_limit", "class_counts", "cut", "method", "variant")
@@ -44,13 +45,17 @@ _WORDS = (
 )
 
 
-def dp_sections(results: Path | str, sweep: str) -> list[str]:
+def dp_sections(results: Path | str, sweep: str, rows: pa.Table) -> list[str]:
     """Table of accuracy and epsilons; empty for a sweep that does not measure epsilon.
 
+    Args:
+        results: The results folder.
+        sweep: The sweep.
+        rows: Its rows of the view dp.
+
     Raises:
-        StoreError: there are no results, no such sweep in them, or a file is damaged.
+        StoreError: a file is damaged.
     """
-    rows = dp(results, sweep)
     if len(rows) == 0:
         return []
     keys = varying(rows, _SETTING, always=("method",))

@@ -128,8 +128,9 @@ def write_report(results: Path | str, sweep: str, folder: Path | str) -> Report:
         for name, words, figure in privacy_figures(results, sweep):
             show(name, words, figure)
         lines += trade
-    lines += dp_sections(results, sweep)
-    epsilons = epsilons_figure(dp(results, sweep).to_pylist(), title=sweep)
+    private = dp(results, sweep)
+    lines += dp_sections(results, sweep, private)
+    epsilons = epsilons_figure(private.to_pylist(), title=sweep)
     if epsilons is not None:
         show("epsilons", "accuracy against epsilon", epsilons)
     lines += _bounds(results, sweep)

@@ -2,7 +2,7 @@
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,10 @@ from torch.optim.swa_utils import AveragedModel
 from hushsweep.workers.accounting import Ledger, Spending
 from hushsweep.workers.devices import deterministic, in_channels_last, threads
 from hushsweep.workers.learning.crops import Crops, cropped, draw_crops
-from hushsweep.workers.learning.loop import run_epochs
 from hushsweep.workers.learning.oversampling import oversample
 from hushsweep.workers.learning.per_example import PrivateSteps
 from hushsweep.workers.learning.private_networks import select
-from hushsweep.workers.learning.task import LearningTask, derived_seed, schedule_of
+from hushsweep.workers.learning.task import derived_seed
 from hushsweep.workers.learning.train import MechanismTraining
 from hushsweep.workers.mechanisms.dp_sgd import DpSgd
 from hushsweep.workers.progress import Report
@@ -40,54 +39,29 @@ class PrivateTraining(MechanismTraining):
     mechanism: DpSgd
     client: Ledger
 
-    def __init__(
-        self,
-        mechanism: DpSgd,
-        place: str,
-        task: LearningTask,
-        base_state: Mapping[str, Tensor] | None,
-        cache_dir: Path,
-        decode_threads: int,
-        epochs: int,
-    ) -> None:
-        super().__init__(mechanism, place, task, base_state, cache_dir, decode_threads, epochs)
-        mechanism.check_examples(len(self.images))
-        copies = 1
-        if mechanism.oversample != "none":
-            seed = derived_seed("oversample", task.seed) % 2**32
-            self.images, copies = oversample(self.images, mechanism.oversample, seed)
-        self._phase = mechanism.phase(len(self.images), epochs, copies)
-        self._cache_dir = cache_dir
-        self._features: np.ndarray | None = None
-
     def run(self, checkpoint: Path, report: Report) -> float | None:
         """Train, and return the validation part's accuracy after the last epoch."""
         mechanism, network = self.mechanism, self.network.network
         self._report = report
+        mechanism.check_examples(len(self.images))
+        copies = 1
+        if mechanism.oversample != "none":
+            seed = derived_seed("oversample", self.task.seed) % 2**32
+            self.images, copies = oversample(self.images, mechanism.oversample, seed)
+        self._phase = mechanism.phase(len(self.images), self.epochs, copies)
         self.network.to(memory_format=torch.channels_last)
         self._averages = _averages(network, mechanism.ema)
         select(self.network, mechanism.trained)
-        if mechanism.trained == "head" and mechanism.augmentations == 1:
-            self._features = self._all_features()
+        computed_once = mechanism.trained == "head" and mechanism.augmentations == 1
+        self._features = self._all_features() if computed_once else None
         self._mode(training=True)
         optimiser = mechanism.sgd(self.network)
         self._steps = self._steps_of(optimiser)
         modules = {"client": self.client, "server": network}
         if self._averages is not None:
             modules["averages"] = self._averages
-        history = run_epochs(
-            modules,
-            {"server": optimiser},
-            schedule_of(mechanism, self.task),
-            self._step,
-            size=len(self.images),
-            device=self.task.device,
-            checkpoint=checkpoint,
-            before_epoch=self._before_epoch,
-            after_epoch=self._after_epoch,
-            after_checkpoint=self._tell,
-            batches=self._poisson_batches,
-        )
+        self._optimisers = {"server": optimiser}
+        history = self._run_epochs(modules, checkpoint, self._poisson_batches)
         assert self.client.spending == self._spending(self._phase.steps)
         self._mode(training=False)
         if self._averages is not None:

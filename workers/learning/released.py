@@ -1,8 +1,6 @@
 """Learning from what was released of every record's activation: it is computed once, and nothing else of it is seen."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,8 @@ from hushsweep.workers.accounting import Ledger, Phase
 from hushsweep.workers.devices import autocast, deterministic, in_channels_last, threads
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.learning.learn import learn
-from hushsweep.workers.learning.loop import run_epochs
-from hushsweep.workers.learning.task import LearningTask, schedule_of
 from hushsweep.workers.learning.train import MechanismTraining
-from hushsweep.workers.mechanisms.learned import Batch, LearnedMechanism
+from hushsweep.workers.mechanisms.learned import Batch
 from hushsweep.workers.mechanisms.private_activations import PrivateActivations, clipped
 from hushsweep.workers.models import Trainable
 from hushsweep.workers.noise import stream_generator, unit_noise
@@ -31,26 +27,6 @@ class ReleasedTraining(MechanismTraining):
 
     mechanism: PrivateActivations
     client: Ledger
-
-    def __init__(
-        self,
-        mechanism: LearnedMechanism,
-        place: str,
-        task: LearningTask,
-        base_state: Mapping[str, Tensor] | None,
-        cache_dir: Path,
-        decode_threads: int,
-        epochs: int,
-    ) -> None:
-        super().__init__(mechanism, place, task, base_state, cache_dir, decode_threads, epochs)
-        self._encoder_of = partial(
-            learn,
-            task=task,
-            base_state=lambda: base_state,
-            models_dir=cache_dir / "encoders",
-            cache_dir=cache_dir,
-            decode_threads=decode_threads,
-        )
 
     def run(self, checkpoint: Path, report: Report) -> float | None:
         """Release, train the head, and return the validation part's accuracy on clipped activations."""
@@ -71,18 +47,7 @@ class ReleasedTraining(MechanismTraining):
         self._labels = torch.from_numpy(self._released_labels()).to(self.task.device)
         self._optimisers = {"server": self.mechanism.sgd(self.network)}
         self._mode(training=True)
-        history = run_epochs(
-            {"server": self.network.network},
-            self._optimisers,
-            schedule_of(self.mechanism, self.task),
-            self._step,
-            size=len(self.images),
-            device=self.task.device,
-            checkpoint=checkpoint,
-            before_epoch=self._before_epoch,
-            after_epoch=self._after_epoch,
-            after_checkpoint=self._tell,
-        )
+        history = self._run_epochs({"server": self.network.network}, checkpoint)
         self._mode(training=False)
         return history.scores[-1]
 
@@ -100,8 +65,16 @@ class ReleasedTraining(MechanismTraining):
         """Learn the network by DP-SGD, or find it learned for another point, and take it as it is."""
         mechanism = self.mechanism.encoder_mechanism()
         # without its scores: whoever compares trainings by them would take these epochs for the head's
-        found = self._encoder_of(
-            "dp_sgd", mechanism, "input", report=lambda progress: report(replace(progress, score=None))
+        found = learn(
+            "dp_sgd",
+            mechanism,
+            "input",
+            self.task,
+            base_state=lambda: self._base_state,
+            models_dir=self._cache_dir / "encoders",
+            cache_dir=self._cache_dir,
+            decode_threads=self._decode_threads,
+            report=lambda progress: report(replace(progress, score=None)),
         )
         assert found.server is not None
         assert isinstance(found.client, Ledger)

@@ -1,19 +1,19 @@
 """One training of a mechanism: client, server and whatever works against them, epoch by epoch."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hushsweep.datasets.images import DatasetConfig, ImageSet, load_images
 from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.devices import autocast, in_channels_last, threads
 from hushsweep.workers.errors import PlugInError
-from hushsweep.workers.learning.loop import run_epochs
+from hushsweep.workers.learning.loop import History, run_epochs
 from hushsweep.workers.learning.task import (
     LearningTask,
     derived_seed,
@@ -42,6 +42,7 @@ class MechanismTraining:
         epochs: int,
     ) -> None:
         self.mechanism, self.place, self.task, self.epochs = mechanism, place, task, epochs
+        self._base_state, self._cache_dir, self._decode_threads = base_state, cache_dir, decode_threads
         self.images = _images(training_part(task.dataset), task, cache_dir, decode_threads)
         self.watched = _watched(task, cache_dir, decode_threads)
         if mechanism.SECONDARY and self.images.secondary is None:
@@ -74,18 +75,7 @@ class MechanismTraining:
             module.to(memory_format=torch.channels_last)
         self._mode(training=True)
         try:
-            history = run_epochs(
-                modules,
-                self._optimisers,
-                schedule_of(self.mechanism, self.task),
-                self._step,
-                size=len(self.images),
-                device=self.task.device,
-                checkpoint=checkpoint,
-                before_epoch=self._before_epoch,
-                after_epoch=self._after_epoch,
-                after_checkpoint=self._tell,
-            )
+            history = self._run_epochs(modules, checkpoint)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -97,6 +87,26 @@ class MechanismTraining:
         with torch.no_grad(), threads(self.mechanism.training_threads):
             self.mechanism.finish(self.client, self._values)
         return history.scores[-1]
+
+    def _run_epochs(
+        self,
+        modules: Mapping[str, nn.Module],
+        checkpoint: Path,
+        batches: Callable[[], Sequence[np.ndarray]] | None = None,
+    ) -> History:
+        return run_epochs(
+            modules,
+            self._optimisers,
+            schedule_of(self.mechanism, self.task),
+            self._step,
+            size=len(self.images),
+            device=self.task.device,
+            checkpoint=checkpoint,
+            before_epoch=self._before_epoch,
+            after_epoch=self._after_epoch,
+            after_checkpoint=self._tell,
+            batches=batches,
+        )
 
     def _mode(self, *, training: bool) -> None:
         self.client.train(training)
