@@ -403,7 +403,7 @@ def _point(
         "seed": seed,
         "precision": setting.precision,
         "device_type": setting.device,
-        "caveat": setting.checked.caveat,
+        "caveat": _caveat(setting, stages),
     }
     strength = (
         f"target loss {target:g}" if target is not None else f"{name} {parameters[name]:g}" if name else ""
@@ -418,6 +418,17 @@ def _point(
         measures=measures,
         fields=fields,
     )
+
+
+def _caveat(setting: Setting, stages: tuple[StageConfig, ...]) -> str | None:
+    """What the weights make of the numbers, unless a mechanism learns others in their place."""
+    weights = setting.model.weights
+    for stage in filter(learns, stages):
+        mechanism = find_mechanism(stage.name)(**stage.parameters)
+        replaced = mechanism.server == "scratch" or weights == "random"
+        if replaced and mechanism.learns_all_of(setting.model):
+            return None
+    return setting.checked.caveat
 
 
 def _weights_name(setting: Setting) -> str:

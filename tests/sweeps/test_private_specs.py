@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hushsweep.sweeps import plan
 from hushsweep.sweeps.cli import app
 from hushsweep.workers.accounting import extra
 
@@ -135,3 +136,35 @@ def test_what_is_no_mistake_runs(tmp_path: Path) -> None:
     head = SWEEP.replace("conv5_gn", "conv5").replace("epochs: 1", "epochs: 1, trained: head, server: tuned")
     found = call(tmp_path, head, "run")
     assert found.exit_code == 0, found.output
+
+
+@pytest.mark.parametrize(
+    ("model", "mechanisms", "caveats"),
+    [
+        ("conv5_gn", "{name: dp_sgd, noise_multiplier: 1, delta: 1e-3, batch_size: 50}", [None]),
+        (
+            "conv5_gn",
+            "{name: dp_sgd, noise_multiplier: 1, delta: 1e-3, batch_size: 50, trained: head}",
+            ["random weights"],
+        ),
+        (
+            "scattering",
+            "{name: dp_sgd, noise_multiplier: 1, delta: 1e-3, batch_size: 50, trained: head}",
+            [None],
+        ),
+        ("conv5_gn", "{name: private_activations, noise_multiplier: 1, delta: 1e-3}", ["random weights"]),
+        (
+            "conv5_gn",
+            "{name: private_activations, noise_multiplier: 1, delta: 1e-3, encoder: dp_sgd, "
+            "encoder_noise_multiplier: 1, encoder_batch_size: 50}",
+            [None],
+        ),
+        ("conv5", "[{name: none}, {name: ani, penalty: 1, batch_size: 50}]", ["random weights", None]),
+        ("conv5", "{name: cloak, penalty: 1, server: [frozen, tuned]}", ["random weights", None]),
+    ],
+)
+def test_random_weights_are_noted_where_some_are_left(tmp_path, model, mechanisms, caveats):
+    text = SWEEP.replace("conv5_gn", model)
+    (tmp_path / "small.yaml").write_text(re.sub("mechanism: .*", f"mechanism: {mechanisms}", text))
+    points = plan(tmp_path / "small.yaml", results=tmp_path / "r").points
+    assert [point.fields["caveat"] for point in points] == caveats

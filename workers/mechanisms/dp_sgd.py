@@ -110,6 +110,10 @@ class DpSgd(LearnedMechanism):
         self.phase(count, self.schedule("", find_architecture(model.name).preset("train").epochs).epochs)
         check_network(self, model.name, network())
 
+    def learns_all_of(self, model: ModelConfig) -> bool:
+        """Tell whether nothing before the cut is left as it was."""
+        return self.trained == "network" or has_fixed_features(model)
+
     def check_examples(self, examples: int) -> None:
         """Hold batch and delta to the number of images to learn from, before over-sampling.
 
@@ -180,6 +184,13 @@ class FittedDpSgd(FittedLearned):
     def apply(self, activations: Tensor, noise: UnitNoise) -> Tensor:
         """Return ``activations``."""
         return activations
+
+
+def has_fixed_features(model: ModelConfig) -> bool:
+    """Tell whether a network has no weights before the cut at features."""
+    from hushsweep.workers.models import find_architecture
+
+    return find_architecture(model.name).preset(model.weights).fixed_features
 
 
 @lru_cache(maxsize=64)

@@ -87,6 +87,10 @@ class LearnedMechanism(Learning):
             PlugInError: the training is impossible.
         """
 
+    def learns_all_of(self, model: ModelConfig) -> bool:
+        """Tell whether every weight of the server's network has been learned once the mechanism has."""
+        return self.weights is None and self.server != "frozen"
+
     def training(self) -> type[MechanismTraining]:
         """Return what trains the mechanism."""
         from hushsweep.workers.learning.train import MechanismTraining

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hushsweep.workers.accounting import Ledger, Phase, Spending, check_budget, noise_for_epsilon
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.mechanisms.base import FittedMechanism, UnitNoise
-from hushsweep.workers.mechanisms.dp_sgd import Accountant, DpSgd
+from hushsweep.workers.mechanisms.dp_sgd import Accountant, DpSgd, has_fixed_features
 from hushsweep.workers.mechanisms.learned import Batch, FittedLearned, LearnedMechanism
 
 if TYPE_CHECKING:
@@ -134,6 +134,10 @@ class PrivateActivations(LearnedMechanism):
             key: getattr(self, key) for key in ("server", "preset", "training_threads", "delta", "accountant")
         }
         return DpSgd(**given, **shared)
+
+    def learns_all_of(self, model: ModelConfig) -> bool:
+        """Tell whether the encoder was learned, too."""
+        return self.encoder == "dp_sgd" or has_fixed_features(model)
 
     def training(self) -> type[MechanismTraining]:
         """Return what computes the releases once and trains the head on them."""

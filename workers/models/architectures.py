@@ -31,6 +31,7 @@ class Preset:
         classes: Outputs of the head unless told otherwise; None: the data set's classes.
         channels: Of the input unless told otherwise; None: the data set's.
         epochs: Of training unless told otherwise; None: the user has to say.
+        fixed_features: Whether nothing before the cut at features is learned, or random.
     """
 
     side: int | None = None
@@ -41,6 +42,7 @@ class Preset:
     classes: int | None = None
     channels: int | None = None
     epochs: int | None = None
+    fixed_features: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

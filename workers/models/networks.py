@@ -9,6 +9,7 @@ from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import Preset, Published, no_published_weights
 from hushsweep.workers.models.convolutional import Conv5, HiddenAndClassifier, TanhCnn, Vgg19, WideResNet16
 from hushsweep.workers.models.cuts import Cut, MethodCut
+from hushsweep.workers.models.scattering import ScatteringLinear
 
 
 class Mlp(HiddenAndClassifier):
@@ -42,6 +43,7 @@ class OwnArchitecture:
         name: As in a sweep file.
         side: Of its images in pixels; None: any.
         epochs: Of training unless told otherwise.
+        fixed_features: Whether it has no weights but its classifier's.
         make: Builds it from the numbers of channels and classes, and the side.
     """
 
@@ -49,11 +51,14 @@ class OwnArchitecture:
     side: int | None
     epochs: int
     make: Callable[[int, int, int], nn.Module]
+    fixed_features: bool = False
 
     def preset(self, weights: str) -> Preset:
         """The network's side, if it has one; channels, classes and normalisation are the data set's."""
         del weights
-        return Preset(side=self.side, resize=self.side, epochs=self.epochs)
+        return Preset(
+            side=self.side, resize=self.side, epochs=self.epochs, fixed_features=self.fixed_features
+        )
 
     def published(self, weights: str) -> Published:
         """There are none."""
@@ -134,6 +139,15 @@ OWN = {
             side=None,
             epochs=40,
             make=lambda channels, classes, side: TanhCnn(
+                in_channels=channels, num_classes=classes, side=side
+            ),
+        ),
+        OwnArchitecture(
+            name="scattering",
+            side=None,
+            epochs=30,
+            fixed_features=True,
+            make=lambda channels, classes, side: ScatteringLinear(
                 in_channels=channels, num_classes=classes, side=side
             ),
         ),
