@@ -1,7 +1,6 @@
 """The training of DP-SGD: Poisson batches, private steps, and a ledger of what they spend."""
 
 import copy
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from hushsweep.workers.accounting import Ledger, Spending
 from hushsweep.workers.devices import deterministic, in_channels_last, threads
 from hushsweep.workers.learning.crops import Crops, cropped, draw_crops
+from hushsweep.workers.learning.frozen import frozen_features
 from hushsweep.workers.learning.oversampling import oversample
 from hushsweep.workers.learning.per_example import PrivateSteps
 from hushsweep.workers.learning.private_networks import select
@@ -135,17 +135,12 @@ class PrivateTraining(MechanismTraining):
         self._mode(training=True)
         return self.network.head(values)
 
-    @torch.no_grad()
     def _all_features(self) -> np.ndarray:
-        """What the frozen part makes of all images, in a nameless file, since it may be larger than the memory."""
-        self._cache_dir.mkdir(parents=True, exist_ok=True)
-        shape = (len(self.images), *self.network.feature_shape)
-        with tempfile.TemporaryFile(dir=self._cache_dir) as file:
-            found = np.memmap(file, np.float32, "w+", shape=shape)
+        """What the frozen part makes of all images, computed once for all trainings of the head."""
         with threads(self.mechanism.training_threads), deterministic():
-            for rows, x in self._batches(self.images):
-                found[rows] = self.network.features(in_channels_last(x)).cpu().numpy()
-        return found
+            return frozen_features(
+                self.network, self.images.images, self._normalised, self._cache_dir / "frozen"
+            )
 
     def _before_epoch(self, epoch: int) -> None:
         spent = self.client.spending

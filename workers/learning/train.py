@@ -173,10 +173,14 @@ class MechanismTraining:
         return hits / len(images)
 
     def _batches(self, images: ImageSet) -> Iterator[tuple[slice, Tensor]]:
+        starts = range(0, len(images), _EVALUATION_BATCH)
+        rows = (slice(start, start + _EVALUATION_BATCH) for start in starts)
+        return zip(rows, self._normalised(images.images), strict=True)
+
+    def _normalised(self, images: np.ndarray) -> Iterator[Tensor]:
         for start in range(0, len(images), _EVALUATION_BATCH):
-            rows = slice(start, start + _EVALUATION_BATCH)
-            pixels = torch.from_numpy(np.array(images.images[rows]))
-            yield rows, self.network.normalise(pixels.to(self.task.device))
+            pixels = torch.from_numpy(np.array(images[start : start + _EVALUATION_BATCH]))
+            yield self.network.normalise(pixels.to(self.task.device))
 
     def _values(self) -> Iterator[Tensor]:
         return (self._place(x) for _, x in self._batches(self.images))

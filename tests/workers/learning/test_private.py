@@ -301,6 +301,29 @@ def test_features_are_computed_once_and_give_what_every_step_would(tmp_path: Pat
         torch.testing.assert_close(first[key], second[key], rtol=1e-4, atol=1e-5)
 
 
+def test_trainings_of_a_head_share_what_the_frozen_part_makes_of_the_images(tmp_path: Path) -> None:
+    """Whatever their noise; images or frozen weights that differ do not."""
+    frozen = tmp_path / "cache" / "frozen"
+    quiet = weights_of(tmp_path, dp_sgd(trained="head", epochs=1, noise_multiplier=0.5))
+    (features,) = frozen.glob("*.float32")
+    assert features.stat().st_size == 200 * 64 * 4
+    stamp = features.stat().st_mtime_ns
+    loud = weights_of(tmp_path, dp_sgd(trained="head", epochs=1, noise_multiplier=2.0))
+    assert list(frozen.glob("*.float32")) == [features]
+    assert features.stat().st_mtime_ns == stamp
+    apart = weights_of(tmp_path / "other", dp_sgd(trained="head", epochs=1, noise_multiplier=2.0))
+    assert all(torch.equal(loud[key], apart[key]) for key in loud)
+    assert not torch.equal(loud["classifier.weight"], quiet["classifier.weight"])
+    for changed in (
+        replace(TASK, dataset=replace(DIGITS, train_limit=190)),
+        replace(TASK, seed=1),
+        replace(TASK, cut="layers.11"),
+    ):
+        before = len(list(frozen.glob("*.float32")))
+        weights_of(tmp_path, dp_sgd(trained="head", epochs=1), task=changed)
+        assert len(list(frozen.glob("*.float32"))) == before + 1
+
+
 def test_what_is_stored_is_plain_and_says_what_was_spent(tmp_path: Path) -> None:
     mechanism = dp_sgd(target_epsilon=2.0, noise_multiplier=None)
     found = learned("dp_sgd", mechanism, tmp_path, task=TASK)
