@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.figures import draw_privacy as draw_privacy
     from hushsweep.dashboards.figures import draw_tradeoff as draw_tradeoff
     from hushsweep.dashboards.queries.output import write_result as write_result
+    from hushsweep.dashboards.queries.ready_made import ready_made as ready_made
     from hushsweep.dashboards.queries.run import QueryError as QueryError
     from hushsweep.dashboards.queries.run import bounds as bounds
     from hushsweep.dashboards.queries.run import dp as dp
     from hushsweep.dashboards.queries.run import frontier as frontier
+    from hushsweep.dashboards.queries.run import overview as overview
     from hushsweep.dashboards.queries.run import privacy as privacy
     from hushsweep.dashboards.queries.run import run_query as run_query
     from hushsweep.dashboards.queries.run import secondary_drop as secondary_drop
@@ -37,11 +39,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "figures": ["draw_epsilons", "draw_privacy", "draw_tradeoff"],
         "queries.output": ["write_result"],
+        "queries.ready_made": ["ready_made"],
         "queries.run": [
             "QueryError",
             "bounds",
             "dp",
             "frontier",
+            "overview",
             "privacy",
             "run_query",
             "secondary_drop",

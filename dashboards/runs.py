@@ -36,6 +36,8 @@ _TRADEOFF = {
     "client_share": "client_share",
 }
 """Metric to column of the view privacy."""
+_OVERVIEW = ("accuracy", "accuracy_loss", "hcr_std", "secondary", "epsilon")
+"""Columns of the view overview."""
 _BATCH = 1000
 _TEXT_LIMIT = 5000
 
@@ -75,6 +77,7 @@ def write_run(
     curve: Curve,
     figure_rows: list[dict[str, Any]],
     privacy_rows: list[dict[str, Any]],
+    overview_rows: list[dict[str, Any]],
     *,
     store_id: str,
     unfinished: Run | None,
@@ -98,7 +101,7 @@ def write_run(
     run_id = run.info.run_id
     params = [Param(name, str(curve.fields[name])[:_TEXT_LIMIT]) for name in _PARAMS if name in curve.fields]
     client.log_batch(run_id, params=params)
-    metrics = list(curve_metrics(curve, privacy_rows))
+    metrics = list(curve_metrics(curve, privacy_rows, overview_rows))
     for start in range(0, len(metrics), _BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
     client.log_inputs(run_id, datasets=[_dataset(curve)])
@@ -114,19 +117,25 @@ def write_run(
     client.set_terminated(run_id, status=status, end_time=max(times, default=0))
 
 
-def curve_metrics(curve: Curve, privacy_rows: Iterable[dict[str, Any]] = ()) -> Iterator[Metric]:
+def curve_metrics(
+    curve: Curve,
+    privacy_rows: Iterable[dict[str, Any]] = (),
+    overview_rows: Iterable[dict[str, Any]] = (),
+) -> Iterator[Metric]:
     """The metrics of `curve`: level, log10_level, then each statistic and its standard error as <name>_stderr.
 
     A statistic that several measures of the curve have, as accuracy with 5 and with 25 draws, gets the
     beginning of the measure's id behind its name; those of an attacker are called secondary_<name>. A point that is
-    complete in the view privacy, of which `privacy_rows` are rows, also gets the numbers of its trade-off. Numbers
-    that are missing or not finite are left out.
+    complete in the view privacy, of which `privacy_rows` are rows, also gets the numbers of its trade-off, and
+    every point those of the view overview, of which `overview_rows` are rows, under names that all sweeps share.
+    Numbers that are missing or not finite are left out.
     """
     rows = curve.rows.to_pylist()
     for row in rows:
         if row["measure"] == "secondary" and row["statistic"] is not None:
             row["statistic"] = f"secondary_{row['statistic']}"
     trade = {row["point_id"]: row for row in privacy_rows if row["status"] == "complete"}
+    lines = {row["point_id"]: row for row in overview_rows}
     measures = {(row["statistic"], row["measure_id"]) for row in rows}
     shared = {name for name, count in Counter(name for name, _ in measures).items() if count > 1}
     points = list(dict.fromkeys((row["level"], row["point_id"]) for row in rows))
@@ -141,6 +150,8 @@ def curve_metrics(curve: Curve, privacy_rows: Iterable[dict[str, Any]] = ()) -> 
             numbers += [(name, row["value"], row), (f"{name}_stderr", row["stderr"], row)]
         for name, column in _TRADEOFF.items() if point_id in trade else ():
             numbers.append((name, trade[point_id][column], own[0]))
+        for name in _OVERVIEW if point_id in lines else ():
+            numbers.append((name, lines[point_id][name], own[0]))
         for name, value, row in numbers:
             if value is not None and math.isfinite(value):
                 yield Metric(name, value, _milliseconds(row["computed_at"]), step)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hushsweep.dashboards.curves import read_curves
-from hushsweep.dashboards.queries import privacy, tradeoff
+from hushsweep.dashboards.queries import overview, privacy, tradeoff
 from hushsweep.dashboards.queries.run import require_sweep
 from hushsweep.dashboards.server import (
     ensure_local_database,
@@ -123,6 +123,7 @@ def _mirror_sweep(
             kept |= {run.info.run_id for run in same[:1]}
     figure_rows = tradeoff(store.root, sweep).to_pylist()
     privacy_rows = privacy(store.root, sweep).to_pylist()
+    overview_rows = overview(store.root, sweep).to_pylist()
     for curve in curves:
         mine = [run for run in existing if run.info.run_id in kept and mlflow_runs.is_mirror_of(run, curve)]
         if mine and mlflow_runs.is_finished(mine[0]):
@@ -134,6 +135,7 @@ def _mirror_sweep(
             curve,
             figure_rows,
             privacy_rows,
+            overview_rows,
             store_id=store.store_id,
             unfinished=mine[0] if mine else None,
         )

@@ -124,10 +124,23 @@ def status(
         print_status(results, sweep, Console())
 
 
-@app.command(epilog='Example: hushsweep query "SELECT model, level, top1, std_bound_median FROM tradeoff"')
+@app.command(
+    epilog="Example: hushsweep query overview; hushsweep query best --loss 0.02; "
+    'hushsweep query "SELECT model, level, top1, std_bound_median FROM tradeoff"'
+)
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT.")],
+    sql: Annotated[
+        str | None, typer.Argument(help="One SELECT, or the name of a ready-made one.", show_default=False)
+    ] = None,
     results: Results = RESULTS,
+    sweep: Annotated[
+        str | None, typer.Option(help="getvariable('sweep'): the sweep that ready-made ones are about.")
+    ] = None,
+    loss: Annotated[
+        float | None, typer.Option(help="getvariable('loss'): accuracy that may be lost, a fraction.")
+    ] = None,
+    list_ready_made: Annotated[bool, typer.Option("--list", help="Name the ready-made ones.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the SQL instead of its answer.")] = False,
     output_format: Annotated[
         str, typer.Option("--format", help="table, markdown, csv, json or parquet.", metavar="FORMAT")
     ] = "table",
@@ -137,14 +150,22 @@ def query(
 ) -> None:
     """Ask the results in SQL (DuckDB, read-only).
 
-    Views: tradeoff, bounds, privacy, frontier, secondary_drop(), dp, methods, best_accuracies, measurements,
+    Views: overview, tradeoff, bounds, privacy, frontier, secondary_drop(), dp, methods, best_accuracies, measurements,
     per_image_accuracy, per_image_bounds, per_image_epsilon, per_image_hcr, per_image_information,
     per_image_membership, per_image_secondary, modes, pictures, shifts, sweeps.
     """
     with _sentences():
         from hushsweep.dashboards import run_query, write_result
+        from hushsweep.dashboards.queries.ready_made import answers, ready_made, statement
 
-        write_result(run_query(results, sql), output_format, output)
+        if list_ready_made:
+            for name, text in ready_made().items():
+                typer.echo(f"{name:9} {answers(text)}")
+        elif show:
+            typer.echo(statement(sql).rstrip())
+        else:
+            answer = run_query(results, statement(sql), sweep=sweep, loss=loss)
+            write_result(answer, output_format, output)
 
 
 @app.command(epilog="Example: hushsweep report quickstart -o report")

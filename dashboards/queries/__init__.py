@@ -7,10 +7,12 @@ import lazy_loader
 if TYPE_CHECKING:
     from hushsweep.dashboards.queries.connection import connect as connect
     from hushsweep.dashboards.queries.output import write_result as write_result
+    from hushsweep.dashboards.queries.ready_made import ready_made as ready_made
     from hushsweep.dashboards.queries.run import QueryError as QueryError
     from hushsweep.dashboards.queries.run import bounds as bounds
     from hushsweep.dashboards.queries.run import dp as dp
     from hushsweep.dashboards.queries.run import frontier as frontier
+    from hushsweep.dashboards.queries.run import overview as overview
     from hushsweep.dashboards.queries.run import privacy as privacy
     from hushsweep.dashboards.queries.run import run_query as run_query
     from hushsweep.dashboards.queries.run import secondary_drop as secondary_drop
@@ -21,11 +23,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "connection": ["connect"],
         "output": ["write_result"],
+        "ready_made": ["ready_made"],
         "run": [
             "QueryError",
             "bounds",
             "dp",
             "frontier",
+            "overview",
             "privacy",
             "run_query",
             "secondary_drop",

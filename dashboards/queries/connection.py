@@ -1,6 +1,7 @@
 """A locked, in-memory DuckDB connection that sees one results folder through views."""
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,15 +27,21 @@ _PLAIN = tuple(
     table.replace("/", "_") for table in TABLES if table.startswith("per_image/") or table == "pictures"
 )
 """Views of whatever the computations that count have left in a table."""
-_VIEWS = ("tradeoff", "bounds", "methods", "best_accuracies", "privacy", "frontier", "dp")
+_VIEWS = ("tradeoff", "bounds", "methods", "best_accuracies", "privacy", "frontier", "dp", "overview")
 
 
-def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
+def connect(
+    results: Path | str, variables: Mapping[str, str | float | None] | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open the results folder for SQL: the views of views.sql and the files named after their view.
 
     The connection reads files below `results` and none elsewhere, loads no extension, and its settings are
     locked. Which computations count is decided now: open a new connection to see what was stored later. SQL
     from outside goes through :func:`run_query`, which lets nothing but SELECT pass.
+
+    Args:
+        results: The results folder.
+        variables: What getvariable(name) gives; without one it gives null.
 
     Raises:
         StoreError: `results` holds no results or was written by a newer hushsweep.
@@ -50,6 +57,8 @@ def connect(results: Path | str) -> duckdb.DuckDBPyConnection:
             f"CREATE VIEW raw_{table.replace('/', '_')} AS {_source(connection, store, table)}"
         )
     _create_table(connection, "sweeps", _planned(store))
+    for name, value in (variables or {}).items():
+        connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
     for setting in _SETTINGS:
         connection.execute(setting)
     connection.execute(sql_file("views"))

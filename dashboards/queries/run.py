@@ -29,6 +29,9 @@ FROM frontier WHERE sweep = $sweep ORDER BY dataset, model, setting, method, pla
 _DP = """
 FROM dp WHERE sweep = $sweep ORDER BY dataset, model, class_counts, method, place, variant, level, seed, point_id
 """
+_OVERVIEW = """
+FROM overview WHERE sweep = $sweep ORDER BY dataset, model, setting, method, place, variant, level, seed, point_id
+"""
 _SECONDARY_DROP = """
 FROM secondary_drop(most := $most) WHERE sweep = $sweep
 ORDER BY dataset, model, setting, secondary_drop DESC NULLS LAST, method, place
@@ -42,8 +45,13 @@ class QueryError(ValueError):
     """The SQL is not allowed or not valid; the message is one sentence."""
 
 
-def run_query(results: Path | str, sql: str) -> pa.Table:
+def run_query(results: Path | str, sql: str, **variables: str | float | None) -> pa.Table:
     """Answer one SELECT (or FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN of a SELECT) over the views.
+
+    Args:
+        results: The results folder.
+        sql: The statement; :func:`ready_made` has some.
+        variables: What getvariable(name) gives in it; null without.
 
     Raises:
         QueryError: any other statement, more than one, a file outside the results, or invalid SQL.
@@ -51,7 +59,7 @@ def run_query(results: Path | str, sql: str) -> pa.Table:
     """
     try:
         statement = _only_reading(sql)
-        with connect(results) as connection:
+        with connect(results, variables) as connection:
             return connection.sql(statement).to_arrow_table()
     except duckdb.Error as error:
         raise QueryError(one_sentence(error)) from error
@@ -93,6 +101,15 @@ def frontier(results: Path | str, sweep: str) -> pa.Table:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
     return _of_sweep(results, _FRONTIER, sweep)
+
+
+def overview(results: Path | str, sweep: str) -> pa.Table:
+    """Accuracy, HCR bound, secondary accuracy and epsilon of every point of `sweep` in one row (overview.sql).
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    return _of_sweep(results, _OVERVIEW, sweep)
 
 
 def dp(results: Path | str, sweep: str) -> pa.Table:

@@ -37,7 +37,9 @@ def point(model: str, mechanism: str, level: float | None) -> dict[str, Any]:
         "num_classes": 1000,
         "cut": "features",
         "mechanism": mechanism,
-        "mechanism_json": json.dumps({"name": mechanism, "noise_scale": level}),
+        "mechanism_json": json.dumps(
+            [{"name": mechanism, "at": "cut", "parameters": {"noise_scale": level}}], sort_keys=True
+        ),
         "level_name": "noise_scale",
         "level": level,
         "noise_scale": level,

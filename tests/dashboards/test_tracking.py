@@ -74,6 +74,11 @@ def assert_equals_rows(store: Store, uri: str, sweep: str) -> None:
             expected[row["statistic"], step] = row["value"]
             if row["stderr"] is not None:
                 expected[f"{row['statistic']}_stderr", step] = row["stderr"]
+        for step, level in enumerate(levels):
+            numbers = {row["statistic"]: row["value"] for row in rows if row["level"] == level}
+            named = {"accuracy": numbers.get("top1"), "hcr_std": numbers.get("std_bound_median")}
+            named["accuracy_loss"] = numbers["clean_top1"] - numbers["top1"] if "top1" in numbers else None
+            expected |= {(name, step): value for name, value in named.items() if value is not None}
         history = [
             metric for name in run.data.metrics for metric in client.get_metric_history(run.info.run_id, name)
         ]

@@ -12,7 +12,7 @@ from hushsweep.workers.models.convolutional import HiddenAndClassifier
 
 _ANGLES = 8
 _STRIDE = 4
-_AT_ONCE = 64  # images: each takes 2.5 MB on the way
+_AT_ONCE = 4  # images: each takes 2.5 MB on the way, which ought to stay in a cache
 COEFFICIENTS = 1 + 2 * _ANGLES + _ANGLES**2
 """Per channel and place: the mean, 16 of first order and 64 of second."""
 
