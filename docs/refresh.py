@@ -25,7 +25,7 @@ DOCS = Path(__file__).parent
 PAGES = {
     "reproducing-hcr.md": ("mnist-bounds", "cifar10-bounds"),
     "ani.md": ("ani-mnist",),
-    "differential-privacy.md": ("dp-pneumonia",),
+    "differential-privacy.md": ("neuraldp-pneumonia",),
 }
 """Pages, and the sweeps without which their tables stay as they are."""
 ROWS = DOCS / "rows"

@@ -69,7 +69,7 @@ def _data(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUSHSWEEP_DATA", str(data_root))
 
 
-@pytest.mark.parametrize("name", ["dp_mnist", "dp_pneumonia"])
+@pytest.mark.parametrize("name", ["neuraldp_mnist", "neuraldp_pneumonia"])
 def test_methods_at_equal_epsilon(tmp_path: Path, name: str) -> None:
     results = run_small(name, tmp_path)
     epsilons = values(results, "epsilon_pld")
@@ -97,7 +97,7 @@ def test_methods_at_equal_epsilon(tmp_path: Path, name: str) -> None:
 
 
 def test_cifar10(tmp_path: Path) -> None:
-    results = run_small("dp_cifar10", tmp_path)
+    results = run_small("dpsgd_cifar10", tmp_path)
     epsilons = {(row["level_name"], row["level"]): row["value"] for row in values(results, "epsilon_pld")}
     assert epsilons.keys() == {
         *(("noise_multiplier", noise) for noise in (0.0, 1.0, 100.0)),
@@ -107,15 +107,24 @@ def test_cifar10(tmp_path: Path) -> None:
     assert epsilons["noise_multiplier", 1.0] > epsilons["noise_multiplier", 100.0] > 0
 
 
-def test_vgg19(tmp_path: Path) -> None:
+def test_dp_sgd_on_mnist_shares_its_points_with_released_activations(tmp_path: Path) -> None:
+    results = run_small("dpsgd_mnist", tmp_path)
+    assert len(values(results, "epsilon_pld")) == 3
+    beside = plan(reduced("neuraldp_mnist", tmp_path, keep), results=results)
+    assert beside.existing == 3 * 3, "accuracy, epsilon and membership of each"
+
+
+@pytest.mark.parametrize("name", ["dpsgd_cifar10_vgg19", "dpsgd_cifar10_vgg19_short"])
+def test_vgg19(tmp_path: Path, name: str) -> None:
     """Two images at once: a gradient of each has 20 million entries."""
 
     def change(data: Section) -> None:
         data["dataset"] |= {"limit": 8, "train_limit": 8}
         for mechanism in data["mechanism"]:
             mechanism |= {"batch_size": 4, "physical_batch": 2}
+        data["measures"][-1].pop("images", None)
 
-    results = run_small("dp_cifar10_vgg19", tmp_path, change)
+    results = run_small(name, tmp_path, change)
     noises = [row["level"] for row in values(results, "top1")]
     assert noises == [0, 1, 100]
     assert [row["delta"] for row in values(results, "delta")] == [1.33e-5] * 3
@@ -126,7 +135,7 @@ def test_imbalance(tmp_path: Path) -> None:
         del data["dataset"]["train_limit"]
         data["dataset"]["class_counts"] = [max(2, count // 250) for count in data["dataset"]["class_counts"]]
 
-    results = run_small("dp_cifar10_imbalance", tmp_path, change)
+    results = run_small("imbalance_smote", tmp_path, change)
     counts = {row["class_counts"] for row in values(results, "top1")}
     assert sorted(json.loads(counts.pop())) == [2, 2, 2, 4, 6, 8, 10, 12, 14, 20]
     assert not counts
