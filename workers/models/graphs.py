@@ -71,7 +71,8 @@ class _Tracer(fx.Tracer):
 
     def __init__(self) -> None:
         functions = tuple(timm.layers.get_notrace_functions())
-        super().__init__(autowrap_modules=(math, torchvision.ops), autowrap_functions=functions)
+        modules: Any = (math, torchvision.ops)  # some versions of torch are annotated as taking exactly one
+        super().__init__(autowrap_modules=modules, autowrap_functions=functions)
         # What drops whole branches asks whether it is training, which a trace would answer once and for all.
         dropping = (torchvision.ops.StochasticDepth, timm.layers.DropPath)
         self.opaque = (*timm.layers.get_notrace_modules(), *dropping)

@@ -48,7 +48,8 @@ class Scattering(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, channels, side, side)`` to ``(n, 81 channels, side / 4, side / 4)``."""
-        return torch.cat([self._scattered(images) for images in x.to(self.low_pass.dtype).split(_AT_ONCE)])
+        x = x.to(self.low_pass.dtype)
+        return torch.cat([self._scattered(images) for images in torch.split(x, _AT_ONCE)])
 
     def _scattered(self, x: Tensor) -> Tensor:
         spectrum = torch.fft.fft2(self.border(x.contiguous()))[:, :, None]
@@ -60,13 +61,14 @@ class Scattering(nn.Module):
     def _moduli(self, spectrum: Tensor, scale: int) -> Tensor:
         """Spectra of the moduli at all angles, ``(..., 1, h, w)`` to ``(..., 8, h / 2^scale, w / 2^scale)``."""
         waves = torch.fft.ifft2(_folded(spectrum * self.wavelets[scale], 2**scale))
-        return torch.fft.fft2(waves.abs())
+        spectra: Tensor = torch.fft.fft2(waves.abs())
+        return spectra
 
     def _averaged(self, spectrum: Tensor) -> Tensor:
         """Local means at every fourth pixel of the image, without its border: ``(n, channels, k, h, w)``."""
         size, whole = spectrum.shape[-1], self.low_pass.shape[-1]
         smooth = spectrum * _lowest(self.low_pass, size)
-        means = torch.fft.ifft2(_folded(smooth, _STRIDE * size // whole)).real
+        means: Tensor = torch.fft.ifft2(_folded(smooth, _STRIDE * size // whole)).real
         return means[..., 1:-1, 1:-1]
 
 
@@ -111,7 +113,8 @@ def _morlet(size: int, scale: int, angle: float) -> NDArray[np.complex128]:
     """A wave of 3 pi / 4 radians per pixel at the smallest scale under a Gaussian, its mean taken off."""
     width, frequency, slant = 0.8 * 2**scale, 0.75 * math.pi / 2**scale, 4 / _ANGLES
     wave, envelope = (_gabor(size, width, angle, f, slant) for f in (frequency, 0.0))
-    return wave - wave.sum() / envelope.sum() * envelope
+    morlet: NDArray[np.complex128] = wave - wave.sum() / envelope.sum() * envelope
+    return morlet
 
 
 def _gabor(size: int, width: float, angle: float, frequency: float, slant: float) -> NDArray[np.complex128]:
