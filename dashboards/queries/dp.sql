@@ -27,7 +27,7 @@ epsilons AS (
         max(value) FILTER (statistic = 'steps') AS steps,
         max(value) FILTER (statistic = 'examples') AS examples
     FROM measurements
-    WHERE measure = 'epsilon' AND sweep IS NOT NULL AND status = 'complete'
+    WHERE measure = 'epsilon' AND sweep IS NOT NULL AND status IN ('complete', 'not_applicable')
     GROUP BY ALL
 ),
 

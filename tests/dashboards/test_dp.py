@@ -125,6 +125,8 @@ def test_the_view_has_a_row_per_point_with_all_numbers(store: Store) -> None:
     assert row["place"] == "cut"
     plain = [r for r in rows if r["noise_multiplier"] == 0]
     assert [r["epsilon"] for r in plain] == [None] * 3
+    assert [r["person_reason"] for r in plain] == ["there is none"] * 3, "a number that is missing says why"
+    assert row["person_reason"] is None
 
 
 def lines_of(axis: Axes) -> list[tuple[list[float], list[float]]]:
