@@ -119,10 +119,20 @@ def take(results: Path, sweeps: Sequence[str], rows: Path) -> None:
     for sweep, plan in taken.items():
         folder = rows / "sweeps" / sweep
         folder.mkdir(parents=True, exist_ok=True)
-        part = {name: plan[name] for name in ("schema_version", "sweep", "points") if name in plan}
-        (folder / "plan.json").write_text(json.dumps(part, indent=1, ensure_ascii=False) + "\n")
+        (folder / "plan.json").write_text(json.dumps(_short(plan), ensure_ascii=False) + "\n")
     for lock in rows.rglob(".lock"):
         lock.unlink()
+
+
+def _short(plan: dict[str, Any]) -> dict[str, Any]:
+    """What the views read of a plan; rows have the rest."""
+    points = [
+        {name: point[name] for name in ("point_id", "curve_id", "label")}
+        | {"fields": {"seed": point["fields"].get("seed")}}
+        | {"measures": [{name: one[name] for name in ("measure_id", "name")} for one in point["measures"]]}
+        for point in plan["points"]
+    ]
+    return {"schema_version": plan["schema_version"], "sweep": plan["sweep"], "points": points}
 
 
 def _check_complete(store: Store, sweep: str, plan: dict[str, Any]) -> None:
