@@ -24,14 +24,14 @@ def statement(sql: str | None) -> str:
     Raises:
         QueryError: nothing is asked, or one word that is no name.
     """
-    known = ready_made()
     word = (sql or "").strip()
+    if word and not word.isidentifier():
+        return word
+    known = ready_made()
     if word in known:
         return known[word]
-    if not word or word.isidentifier():
-        near = get_close_matches(word, known, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else "."
-        raise QueryError(
-            f"query {word!r}: expected one SELECT or a ready-made query{meant} Known: {', '.join(known)}"
-        )
-    return word
+    near = get_close_matches(word, known, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else "."
+    raise QueryError(
+        f"query {word!r}: expected one SELECT or a ready-made query{meant} Known: {', '.join(known)}"
+    )

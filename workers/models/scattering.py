@@ -90,9 +90,8 @@ class ScatteringLinear(HiddenAndClassifier):
 def _folded(spectrum: Tensor, factor: int) -> Tensor:
     """Spectrum of what is left when only every factor-th sample is kept: its aliases lie on each other."""
     for dimension in (-1, -2):
-        first, *others = spectrum.chunk(
-            factor, dimension
-        )  # slices: ten times as fast as a sum over a new dimension
+        # slices: ten times as fast as a sum over a new dimension
+        first, *others = spectrum.chunk(factor, dimension)
         spectrum = sum(others, first) / factor
     return spectrum
 
