@@ -27,7 +27,17 @@ _PLAIN = tuple(
     table.replace("/", "_") for table in TABLES if table.startswith("per_image/") or table == "pictures"
 )
 """Views of whatever the computations that count have left in a table."""
-_VIEWS = ("tradeoff", "bounds", "methods", "best_accuracies", "privacy", "frontier", "dp", "overview")
+_VIEWS = (
+    "tradeoff",
+    "bounds",
+    "methods",
+    "settings",
+    "best_accuracies",
+    "privacy",
+    "frontier",
+    "dp",
+    "overview",
+)
 
 
 def connect(

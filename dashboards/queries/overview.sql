@@ -33,10 +33,7 @@ hcr AS (
 joined AS (
     SELECT
         points.*,
-        left(md5([
-            dataset, split, "limit"::VARCHAR, train_limit::VARCHAR, class_counts, task, input_size::VARCHAR, model, weights,
-            model_seed::VARCHAR, cut, precision
-        ]::VARCHAR), 12) AS setting,
+        settings.setting,
         coalesce(method, 'none') AS method,
         place,
         variant,
@@ -46,6 +43,7 @@ joined AS (
         hcr.* EXCLUDE (sweep, point_id)
     FROM points
     JOIN methods USING (sweep, point_id)
+    JOIN settings USING (sweep, point_id)
     LEFT JOIN best_accuracies AS accuracies USING (sweep, point_id)
     LEFT JOIN hcr USING (sweep, point_id)
 )

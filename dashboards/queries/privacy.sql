@@ -114,11 +114,7 @@ information AS (
 
 SELECT
     points.* EXCLUDE (mechanism_json),
-    -- Not weights_digest: it changes with what is learned.
-    left(md5([
-        dataset, split, "limit"::VARCHAR, train_limit::VARCHAR, class_counts, task, input_size::VARCHAR, model, weights,
-        model_seed::VARCHAR, cut, precision
-    ]::VARCHAR), 12) AS setting,
+    settings.setting,
     methods.method,
     methods.place,
     methods.variant,
@@ -134,6 +130,7 @@ SELECT
 FROM points
 JOIN statuses USING (sweep, point_id)
 JOIN methods USING (sweep, point_id)
+JOIN settings USING (sweep, point_id)
 LEFT JOIN best_accuracies AS accuracies USING (sweep, point_id)
 LEFT JOIN secondary USING (sweep, point_id)
 LEFT JOIN information USING (sweep, point_id)
