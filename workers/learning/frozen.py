@@ -45,6 +45,8 @@ def frozen_features(
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{digest}.lock"):
         if not path.is_file():
+            for left in folder.glob(f".{path.name}.*.tmp"):  # by a process that was killed: we hold the lock
+                left.unlink()
             write_atomically(path, lambda file: file.writelines(activations(images)))
     return np.memmap(path, np.float32, "r", shape=(len(images), *network.feature_shape))
 

@@ -304,9 +304,15 @@ def test_features_are_computed_once_and_give_what_every_step_would(tmp_path: Pat
 def test_trainings_of_a_head_share_what_the_frozen_part_makes_of_the_images(tmp_path: Path) -> None:
     """Whatever their noise; images or frozen weights that differ do not."""
     frozen = tmp_path / "cache" / "frozen"
+    weights_of(tmp_path, dp_sgd(trained="head", epochs=1, noise_multiplier=0.25))
+    (features,) = frozen.glob("*.float32")
+    whole, left = features.read_bytes(), frozen / f".{features.name}.1-abc.tmp"
+    features.rename(left)  # as after a kill while it was written
     quiet = weights_of(tmp_path, dp_sgd(trained="head", epochs=1, noise_multiplier=0.5))
     (features,) = frozen.glob("*.float32")
     assert features.stat().st_size == 200 * 64 * 4
+    assert features.read_bytes() == whole
+    assert not left.exists(), "what a killed process left, which may be gigabytes"
     stamp = features.stat().st_mtime_ns
     loud = weights_of(tmp_path, dp_sgd(trained="head", epochs=1, noise_multiplier=2.0))
     assert list(frozen.glob("*.float32")) == [features]
