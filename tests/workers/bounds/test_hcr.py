@@ -143,4 +143,5 @@ def test_a_shift_of_zeros_bounds_no_mode_and_spoils_no_other() -> None:
     others = bound_modes(model, x[:1], shift[:1, ::2], lambda z: chi_square_gaussian(z, SIGMA))
     assert torch.allclose(found.modes[:1], others.modes, rtol=1e-12)
     assert bool((found.modes[1] == 0).all())
-    assert found.chi_square[1].tolist() == [0, 0, 0]
+    # a matrix product may round an image differently beside other images
+    assert found.chi_square[1].tolist() == pytest.approx([0, 0, 0], abs=1e-25)
