@@ -268,6 +268,42 @@ def mirror(
     raise typer.Exit(int(report.error is not None))
 
 
+@app.command(epilog="Example: hushsweep verify --results results")
+def verify(results: Results = RESULTS) -> None:
+    """Read every file again, compute every summary again from its rows, and say what is wrong.
+
+    Exit code: 0 all is as it should be, 1 something is wrong.
+    """
+    with _sentences():
+        from hushsweep.sweeps.verify import verify as read_all
+
+        found = read_all(results)
+        for fault in found.faults:
+            typer.echo(f"wrong: {fault}")
+        typer.echo(
+            f"{found.files:,} files with {found.rows:,} rows read; {found.summaries:,} summaries computed again"
+            + (f", {found.unsummed:,} of other code left as they are" if found.unsummed else "")
+            + f"; {found.answered:,} of {found.wanted:,} measures that sweeps ask for are answered; "
+            + (f"{len(found.faults):,} faults" if found.faults else "nothing is wrong")
+        )
+    raise typer.Exit(int(bool(found.faults)))
+
+
+@app.command(epilog="Example: hushsweep compact --results results")
+def compact(results: Results = RESULTS) -> None:
+    """Merge many small files into few large ones, so that queries are fast; sweeps may go on meanwhile."""
+    with _sentences():
+        from hushsweep.datasets.results import Store
+        from hushsweep.datasets.results import compact as merge
+
+        for table in merge(Store(results, create=False)):
+            if table.before != table.after:
+                typer.echo(
+                    f"{table.table}: {table.before:,} files became {table.after:,}, "
+                    f"{table.bytes_before / 1e6:,.1f} MB became {table.bytes_after / 1e6:,.1f} MB"
+                )
+
+
 @app.command(epilog="Example: hushsweep doctor")
 def doctor(results: Results = RESULTS) -> None:
     """Show what this machine can do (devices, Ray, MLflow, data, disk), each with its mend."""

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from hushsweep.datasets.results import TABLES, Store, StoreError, arrow_schema
+from hushsweep.datasets.results.store import ATTEMPTS
 
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
@@ -19,6 +20,8 @@ _SETTINGS = (
     "SET enable_external_access = false",
     "SET lock_configuration = true",
 )
+_MANY = 64
+_GONE = re.compile("No such file|No files found")
 _SWEEPS = pa.schema(
     [(name, pa.string()) for name in ("sweep", "point_id", "measure_id", "curve_id", "label", "measure")]
     + [("seed", pa.int64())]
@@ -90,10 +93,34 @@ def ask(results: Path | str, sql: str, **parameters: object) -> pa.Table:
         StoreError: there are no results, they were written by a newer hushsweep, or a file is damaged.
     """
     try:
-        with connect(results) as connection:
-            return connection.sql(sql, params=parameters).to_arrow_table()
+        return answer(results, sql, parameters=parameters)
     except duckdb.Error as error:
         raise StoreError(f"{one_sentence(error)}; move that file away and run the sweep again") from error
+
+
+def answer(
+    results: Path | str,
+    sql: str | duckdb.Statement,
+    *,
+    variables: Mapping[str, str | float | None] | None = None,
+    parameters: Mapping[str, object] | None = None,
+) -> pa.Table:
+    """Answer a statement over the files that count at one moment.
+
+    A file that was merged with others while they were read is looked for again.
+
+    Raises:
+        StoreError: as :func:`connect`.
+        duckdb.Error: the statement is not valid, or a file is damaged or missing.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with connect(results, variables) as connection:
+                return connection.sql(sql, params=parameters or None).to_arrow_table()
+        except duckdb.IOException as error:
+            if attempt == ATTEMPTS - 1 or not _GONE.search(str(error)):
+                raise
+    raise AssertionError
 
 
 def one_sentence(error: duckdb.Error) -> str:
@@ -110,10 +137,14 @@ def _source(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> 
     """Query over the files of `table`: every column of the schema, null where a file is older."""
     empty = f"empty_{table.replace('/', '_')}"
     _create_table(connection, empty, arrow_schema(table).empty_table())
-    if not store.names(table):
+    files = sorted(store.listing(table).counted.values())
+    if not files:
         return f"FROM {empty}"
-    pattern = f"{_literal(store.root)}/{table}/*.parquet"
-    return f"FROM {empty} UNION ALL BY NAME FROM read_parquet({_quote(pattern)}, union_by_name = true)"
+    # named one by one, so that all views see the files of one moment, whatever is merged or written meanwhile
+    names = ", ".join(_quote(_literal(file)) for file in files)
+    # comparing the columns of all files costs seconds per view and thousand files
+    mixed = len(files) < _MANY or not store.one_schema
+    return f"FROM {empty} UNION ALL BY NAME FROM read_parquet([{names}], union_by_name = {mixed})"
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from hushsweep.dashboards.queries.connection import ask, connect, one_sentence
+from hushsweep.dashboards.queries.connection import answer, ask, one_sentence
 from hushsweep.datasets.results import Store, StoreError
 
 _EXPLAIN = re.compile(
@@ -59,8 +59,7 @@ def run_query(results: Path | str, sql: str, **variables: str | float | None) ->
     """
     try:
         statement = _only_reading(sql)
-        with connect(results, variables) as connection:
-            return connection.sql(statement).to_arrow_table()
+        return answer(results, statement, variables=variables)
     except duckdb.Error as error:
         raise QueryError(one_sentence(error)) from error
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from hushsweep.datasets.results.compaction import Compacted as Compacted
+    from hushsweep.datasets.results.compaction import compact as compact
     from hushsweep.datasets.results.files import LockHeldError as LockHeldError
     from hushsweep.datasets.results.files import StoreError as StoreError
     from hushsweep.datasets.results.schema import PROVENANCE_COLUMNS as PROVENANCE_COLUMNS
@@ -12,12 +14,14 @@ if TYPE_CHECKING:
     from hushsweep.datasets.results.schema import TABLES as TABLES
     from hushsweep.datasets.results.schema import arrow_schema as arrow_schema
     from hushsweep.datasets.results.store import Store as Store
+    from hushsweep.datasets.results.store import read_whole as read_whole
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "compaction": ["Compacted", "compact"],
         "files": ["LockHeldError", "StoreError"],
         "schema": ["PROVENANCE_COLUMNS", "SCHEMA_VERSION", "TABLES", "arrow_schema"],
-        "store": ["Store"],
+        "store": ["Store", "read_whole"],
     },
 )

@@ -34,6 +34,10 @@ class LockHeldError(StoreError):
     """Another process holds the lock; the message names it."""
 
 
+class FileGoneError(StoreError):
+    """A file is no longer where it was listed: it has just been merged with others, or somebody deleted it."""
+
+
 def check_name(name: str, what: str) -> str:
     """Return `name` if it is safe as a file name, so that no name from outside becomes a path.
 

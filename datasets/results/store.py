@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hushsweep.datasets.results.files import (
+    FileGoneError,
     StoreError,
     check_name,
     exclusive,
@@ -21,10 +22,15 @@ from hushsweep.datasets.results.files import (
     write_atomically,
     write_json,
 )
+from hushsweep.datasets.results.listing import Listing
 from hushsweep.datasets.results.rows import to_table
 from hushsweep.datasets.results.schema import SCHEMA_VERSION, TABLES, arrow_schema
 
 _MARKER = "hushsweep.json"
+PARQUET = {"compression": "zstd", "write_page_checksum": True}
+"""How rows are written; the checksums are for ``hushsweep verify``."""
+ATTEMPTS = 5
+"""Times that a reader looks again for files that were merged while it read."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*://")  # Path("s3://bucket") has lost one of its slashes
 
 
@@ -49,13 +55,18 @@ class Store:
             )
         self.root = Path(root).expanduser().absolute()
         marker = self.root / _MARKER
-        if create and (not marker.exists() or _open_marker(marker)[0] < SCHEMA_VERSION):
+        if create and (not marker.exists() or _open_marker(marker).schema_version < SCHEMA_VERSION):
             with exclusive(self.root / ".lock", f"results folder {self.root}", wait_s=10):
-                store_id = _open_marker(marker)[1] if marker.exists() else uuid.uuid4().hex
+                found = (
+                    _open_marker(marker) if marker.exists() else _Marker(0, uuid.uuid4().hex, SCHEMA_VERSION)
+                )
                 # an older hushsweep that opens the folder from now on has to be told that it is too old
-                write_json(marker, {"schema_version": SCHEMA_VERSION, "store_id": store_id})
-        self.store_id = _open_marker(marker)[1]
+                write_json(marker, {**found._asdict(), "schema_version": SCHEMA_VERSION})
+        found = _open_marker(marker)
+        self.store_id = found.store_id
         """Tells this folder's runs from another's on a shared MLflow server."""
+        self.one_schema = found.first_schema_version == SCHEMA_VERSION
+        """Whether all its files have the columns of the present schema: no older hushsweep ever wrote here."""
 
     @property
     def cache_dir(self) -> Path:
@@ -86,8 +97,8 @@ class Store:
         if table == "measurements":
             ours = version("hushsweep")
             rows = _with_versions(rows, schema_version=SCHEMA_VERSION, hushsweep_version=ours)
-        checked = to_table(table, rows).replace_schema_metadata(_footer())
-        write_atomically(path, lambda stream: pq.write_table(checked, stream, compression="zstd"))
+        checked = to_table(table, rows).replace_schema_metadata(footer())
+        write_atomically(path, lambda stream: pq.write_table(checked, stream, **PARQUET))
         return path
 
     def write_parts(self, table: str, name: str, parts: Iterable[pa.Table]) -> Path:
@@ -97,10 +108,10 @@ class Store:
             StoreError: as :meth:`write`.
         """
         path = self._folder(table) / f"{check_name(name, 'file name')}.parquet"
-        schema = arrow_schema(table).with_metadata(_footer())
+        schema = arrow_schema(table).with_metadata(footer())
 
         def write(stream: BinaryIO) -> None:
-            with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+            with pq.ParquetWriter(stream, schema, **PARQUET) as writer:
                 for part in parts:
                     writer.write_table(to_table(table, part).replace_schema_metadata(schema.metadata))
 
@@ -117,7 +128,8 @@ class Store:
     ) -> pa.Table:
         """Read the raw files of `table`, or those called `names`: superseded and failed rows too.
 
-        With `point_id` only that point's rows, and of a file in parts only the parts that may hold them.
+        With `point_id` only that point's rows, and of a file in parts only the parts that may hold them. Of a file that
+        was merged with others, the rows of its computation: of all its shards.
 
         What counts is decided by the views of ``hushsweep.dashboards.queries``.
 
@@ -129,13 +141,38 @@ class Store:
             if columns is None
             else pa.schema([arrow_schema(table).field(c) for c in columns])
         )
-        chosen = sorted(self.names(table) if names is None else names)
-        parts = [_read_file(self._folder(table) / f"{name}.parquet", schema, point_id) for name in chosen]
+        wanted = None if names is None else sorted(names)
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(FileGoneError):  # merged with others a moment ago
+                return self._read(table, wanted, schema, point_id)
+        return self._read(table, wanted, schema, point_id)
+
+    def _read(
+        self, table: str, names: Sequence[str] | None, schema: pa.Schema, point_id: str | None
+    ) -> pa.Table:
+        listing = self.listing(table)
+        if names is None:
+            places = [(path, None) for _, path in sorted(listing.counted.items())]
+        else:
+            places = list(dict.fromkeys(self._place(table, listing, name) for name in names))
+        parts = [read_file(path, schema, point_id, computation) for path, computation in places]
         return pa.concat_tables([schema.empty_table(), *parts])
 
+    def _place(self, table: str, listing: Listing, name: str) -> tuple[Path, tuple[str, str] | None]:
+        """Where the rows of a file are: its path, or that of a merged file with the computation in it."""
+        merged = listing.merged_into.get(name)
+        if merged is None:
+            return self._folder(table) / f"{name}.parquet", None
+        computed_by, measure_id = name.split(".")[:2]
+        return listing.on_disk[merged], (computed_by, measure_id)
+
     def names(self, table: str) -> set[str]:
-        """Names of the files of `table`; a file that is still being written has none."""
-        return {path.stem for path in self._folder(table).glob("[!.]*.parquet")}
+        """Names of the files of `table`, merged since or not; a file that is still being written has none."""
+        return self.listing(table).names
+
+    def listing(self, table: str) -> Listing:
+        """Look which files of `table` are there, and which of them count."""
+        return Listing(self._folder(table))
 
     def completed(self, *, or_stopped: bool = False) -> set[tuple[str, str]]:
         """(point_id, measure_id) of everything that needs no computing: complete or not applicable.
@@ -190,7 +227,8 @@ class Store:
         return self.root / "sweeps" / check_name(name, "sweep name")
 
 
-def _footer() -> dict[str, str]:
+def footer() -> dict[str, str]:
+    """Return what every file says about itself."""
     return {"hushsweep.schema_version": str(SCHEMA_VERSION), "hushsweep.version": version("hushsweep")}
 
 
@@ -203,14 +241,25 @@ def _with_versions(rows: pa.Table | Sequence[Mapping[str, Any]], **versions: Any
     return rows
 
 
-def _open_marker(marker: Path) -> tuple[int, str]:
+class _Marker(NamedTuple):
+    """What a results folder says of itself."""
+
+    schema_version: int
+    """Of the newest hushsweep that wrote here."""
+    store_id: str
+    first_schema_version: int = 0
+    """Of the one that created it; 0 where it did not say."""
+
+
+def _open_marker(marker: Path) -> _Marker:
     if not marker.exists():
         raise StoreError(
             f"{marker.parent}: no results here; run a sweep first or name its folder with --results"
         )
     found = _read_json(marker)
     try:
-        on_disk, store_id = int(found["schema_version"]), str(found["store_id"])
+        on_disk = int(found["schema_version"])
+        opened = _Marker(on_disk, str(found["store_id"]), int(found.get("first_schema_version", 0)))
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{marker}: damaged; move it away and run the sweep again, rows are kept") from error
     if on_disk > SCHEMA_VERSION:
@@ -218,7 +267,7 @@ def _open_marker(marker: Path) -> tuple[int, str]:
             f"{marker.parent}: written with schema version {on_disk}, this hushsweep reads up to "
             f"{SCHEMA_VERSION}; upgrade hushsweep or choose another --results"
         )
-    return on_disk, store_id
+    return opened
 
 
 def _read_json(path: Path) -> Any:
@@ -228,22 +277,45 @@ def _read_json(path: Path) -> Any:
         raise StoreError(f"{path}: cannot be read ({error}); move it away and run the sweep again") from error
 
 
-def _read_file(path: Path, schema: pa.Schema, point_id: str | None) -> pa.Table:
+def read_file(
+    path: Path,
+    schema: pa.Schema,
+    point_id: str | None = None,
+    computation: tuple[str, str] | None = None,
+) -> pa.Table:
+    """Read a file in the columns and types of `schema`, null where it is older than a column.
+
+    Args:
+        path: The file.
+        schema: Of the table, or of some of its columns.
+        point_id: Read this point's rows alone.
+        computation: Read the rows of this ``(computed_by, measure_id)`` alone.
+
+    Raises:
+        FileGoneError: it is not there.
+        StoreError: it is damaged.
+    """
+    keys = {"point_id": point_id}
+    if computation is not None:
+        keys |= dict(zip(("computed_by", "measure_id"), computation, strict=True))
+    keys = {name: value for name, value in keys.items() if value is not None}
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
-            present = [name for name in schema.names if name in file.schema_arrow.names]
-            if point_id is None:
-                rows = file.read(columns=present, use_threads=False)
-            else:
-                groups = [
-                    n for n in range(file.num_row_groups) if _may_hold(file.metadata.row_group(n), point_id)
+            present = file.schema_arrow.names
+            columns = [name for name in {*schema.names, *keys} if name in present]
+            if keys:
+                chosen = [
+                    n for n in range(file.num_row_groups) if _may_hold(file.metadata.row_group(n), keys)
                 ]
-                rows = file.read_row_groups(groups, columns=present, use_threads=False)
-                rows = rows.filter(pc.equal(rows["point_id"], point_id))
+                rows = file.read_row_groups(chosen, columns=columns, use_threads=False)
+            else:
+                rows = file.read(columns=columns, use_threads=False)
+    except FileNotFoundError as error:
+        raise FileGoneError(_unreadable(path, error)) from error
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path}: cannot be read ({error}); move it away and run the sweep again to recompute its points"
-        ) from error
+        raise StoreError(_unreadable(path, error)) from error
+    for name, value in keys.items():
+        rows = rows.filter(pc.equal(rows[name], value))
     arrays = [
         rows.column(field.name).cast(field.type) if field.name in present else pa.nulls(len(rows), field.type)
         for field in schema
@@ -251,7 +323,32 @@ def _read_file(path: Path, schema: pa.Schema, point_id: str | None) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _may_hold(group: pq.RowGroupMetaData, point_id: str) -> bool:
+def read_whole(table: str, path: Path) -> pa.Table:
+    """Read a file of `table` to its last byte and hold it against its checksums and the schema.
+
+    Raises:
+        StoreError: it is damaged, or its rows break a promise of the schema.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            rows = file.read(use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(_unreadable(path, error)) from error
+    try:
+        return to_table(table, rows)
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}; move it away and run the sweep again") from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path}: cannot be read ({error}); move it away and run the sweep again to recompute its points"
+
+
+def _may_hold(group: pq.RowGroupMetaData, keys: Mapping[str, str]) -> bool:
+    """Tell from a row group's statistics whether it may have rows with these values."""
     columns = (group.column(n) for n in range(group.num_columns))
-    statistics = next(column.statistics for column in columns if column.path_in_schema == "point_id")
-    return statistics is None or not statistics.has_min_max or statistics.min <= point_id <= statistics.max
+    found = {column.path_in_schema: column.statistics for column in columns if column.path_in_schema in keys}
+    return all(
+        statistics is None or not statistics.has_min_max or statistics.min <= keys[name] <= statistics.max
+        for name, statistics in found.items()
+    )

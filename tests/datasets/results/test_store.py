@@ -1,5 +1,6 @@
 """The store keeps what it is given, refuses what it must not hold, and stays readable without hushsweep."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -361,5 +362,15 @@ def test_an_older_folder_is_marked_before_newer_rows_go_in(tmp_path: Path) -> No
     marker.write_text(json.dumps({"schema_version": SCHEMA_VERSION - 1, "store_id": store.store_id}))
     assert Store(tmp_path, create=False).store_id == store.store_id
     assert json.loads(marker.read_text())["schema_version"] == SCHEMA_VERSION - 1, "reading changes nothing"
-    assert Store(tmp_path).store_id == store.store_id
+    newer = Store(tmp_path)
+    assert (newer.store_id, newer.one_schema, store.one_schema) == (store.store_id, False, True)
     assert json.loads(marker.read_text())["schema_version"] == SCHEMA_VERSION
+
+
+def test_columns_change_only_with_the_schema_version() -> None:
+    """Readers of a folder that no older hushsweep wrote to rely on it."""
+    columns = {name: [(one.name, str(one.type)) for one in table] for name, table in TABLES.items()}
+    digest = hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()[:12]
+    assert (SCHEMA_VERSION, digest) == (4, "3cdbb83cd596"), (
+        "raise SCHEMA_VERSION where a column came or changed"
+    )
