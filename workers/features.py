@@ -2,7 +2,8 @@
 
 A block holds ``BLOCK`` consecutive images whatever the batch size or the number of shards, so that any way of cutting
 the work meets the same files. A trial that needs the RMS of all images fills its own blocks first and then takes over
-those that nobody is working on; a lock per block keeps two workers from doing the same one.
+those that nobody is working on; a lock per block keeps two workers from doing the same one. What the RMS needs of a
+block, a number per image, all nodes share; its activations may lie on the disk of the node that computed them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,8 @@ class Activations:
     precision: str = "float32"
     folder: Path | None = None
     """Where blocks are kept; None keeps nothing."""
+    values_folder: Path | None = None
+    """Where their activations are kept, which are large, if that is another folder: on this node's own disk."""
     cache_bytes: float = 0
     """Activations larger than this in all are computed anew for every pass; their squares are kept anyway."""
     progress: Callable[[int], None] = field(default=lambda images: None)
@@ -87,7 +90,7 @@ class Activations:
             if not inside:
                 continue
             if self._keeps:
-                self._squares(block, wait=True)
+                self._squares(block, wait=True, values=True)
             for part in _split(inside, self.batch_size):
                 stored = self._read(block, part) if self._keeps else None
                 yield ActivationBatch(part, self.compute(part)[0] if stored is None else stored)
@@ -131,24 +134,27 @@ class Activations:
     def _blocks(self) -> list[range]:
         return _split(range(len(self.images)), BLOCK)
 
-    def _squares(self, block: range, *, wait: bool) -> np.ndarray | None:
-        """Return the block's sums of squares, computing and keeping the block if it is new; None if it is busy."""
+    def _squares(self, block: range, *, wait: bool, values: bool = False) -> np.ndarray | None:
+        """Return the block's sums of squares, computing and keeping the block if it is new; None if it is busy.
+
+        With ``values`` its activations have to be on this node as well.
+        """
         if self.folder is None:
             return np.concatenate([self.compute(part)[1] for part in _split(block, self.batch_size)])
         target = self.folder / f"{block.start:09d}.squares.npy"
-        if not self._is_kept(block, target):
+        if not self._is_kept(block, target, values):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(target.with_suffix(".lock"), blocking=wait):
-                    if not self._is_kept(block, target):
+                    if not self._is_kept(block, target, values):
                         self._fill(block, target)
             except Timeout:
                 return None
         found: np.ndarray = np.load(target, allow_pickle=False)
         return found
 
-    def _is_kept(self, block: range, target: Path) -> bool:
-        return target.exists() and (not self._keeps or self._values(block).exists())
+    def _is_kept(self, block: range, target: Path, values: bool) -> bool:
+        return target.exists() and not (values and self._keeps and not self._values(block).exists())
 
     def _fill(self, block: range, target: Path) -> None:
         squares = list[np.ndarray]()
@@ -178,8 +184,9 @@ class Activations:
         return torch.from_numpy(values).reshape(len(part), *self._shape).to(self.device)
 
     def _values(self, block: range) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{block.start:09d}.f32"
+        folder = self.values_folder or self.folder
+        assert folder is not None
+        return folder / f"{block.start:09d}.f32"
 
 
 def shard_range(size: int, shard: int, shards: int) -> range:

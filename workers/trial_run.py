@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from hushsweep.datasets.images import DatasetConfig, DatasetInfo, ImageSet, describe_dataset, load_images
+from hushsweep.datasets.images import (
+    DatasetConfig,
+    DatasetInfo,
+    ImageSet,
+    describe_dataset,
+    load_images,
+    node_cache,
+)
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.datasets.tasks import training_part, validation_part
 from hushsweep.workers.features import Activations, shard_range
@@ -230,7 +237,7 @@ class TrialRun:
 
     def _activations(self, images: ImageSet) -> Activations:
         logits = self.model.head_is_linear and all(_head_suffices(point) for point in self.trial.points)
-        folder = self.store.cache_dir / "features" / content_id({**self._key(images), "logits": logits})
+        name = Path("features") / content_id({**self._key(images), "logits": logits})
         return Activations(
             model=self.model,
             images=images,
@@ -238,7 +245,8 @@ class TrialRun:
             device=self.device,
             batch_size=self.execution.batch_size,
             precision=self.trial.precision,
-            folder=folder,
+            folder=self.store.cache_dir / name,
+            values_folder=node_cache(self.store.cache_dir) / name,
             cache_bytes=self.execution.feature_cache_gb * 1e9,
             progress=lambda images: self.report(Progress(images=images)),
         )

@@ -24,6 +24,11 @@ from hushsweep.datasets.images.source import ImageSource, array_bytes, digest, p
 _OF_TASKS = ("task", "secondary_classes", "secondary_names")
 
 
+def node_cache(cache_dir: Path) -> Path:
+    """Folder for what is large and can be made again: ``HUSHSWEEP_CACHE``, on this node's own disk, or `cache_dir`."""
+    return Path(os.environ.get("HUSHSWEEP_CACHE") or cache_dir).expanduser().absolute()
+
+
 def load_images(config: DatasetConfig, geometry: Geometry, *, cache_dir: Path, threads: int = 2) -> ImageSet:
     """Decode a data set, or map what an earlier call, here or in another process, has decoded.
 
@@ -35,7 +40,8 @@ def load_images(config: DatasetConfig, geometry: Geometry, *, cache_dir: Path, t
     Args:
         config: The data set.
         geometry: Colours and size of the result.
-        cache_dir: Folder for decoded images; everything in it can be deleted at any time.
+        cache_dir: Folder for decoded images, unless :func:`node_cache` names another; everything in it can be deleted
+            at any time.
         threads: Decoding threads, >= 1.
 
     Returns:
@@ -47,7 +53,7 @@ def load_images(config: DatasetConfig, geometry: Geometry, *, cache_dir: Path, t
     """
     source = open_source(config)
     info = describe_source(config, source)
-    target = Path(cache_dir).absolute() / "images" / _key(info, geometry)
+    target = node_cache(cache_dir) / "images" / _key(info, geometry)
     if (found := _open(target)) is not None:
         return found
     try:

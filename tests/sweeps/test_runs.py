@@ -56,6 +56,19 @@ def test_rows_do_not_depend_on_how_they_were_computed(
     assert_same_rows(reference, tmp_path / "results")
 
 
+def test_what_is_large_lies_on_the_nodes_own_disk_where_it_has_one(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUSHSWEEP_CACHE", str(tmp_path / "node"))
+    run_text(SWEEP, tmp_path)
+    assert_same_rows(reference, tmp_path / "results")
+    shared = tmp_path / "results" / "cache"
+    assert {path.suffix for path in (shared / "features").glob("*/*")} == {".npy", ".lock"}
+    assert not (shared / "images").exists()
+    assert list((tmp_path / "node" / "images").glob("*/*"))
+    assert {path.suffix for path in (tmp_path / "node" / "features").glob("*/*")} == {".f32"}
+
+
 def test_a_second_run_computes_nothing_and_a_new_level_only_that_level(
     reference: Path, tmp_path: Path
 ) -> None:

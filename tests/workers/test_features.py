@@ -80,6 +80,23 @@ def test_a_deleted_cache_is_made_again(activations: Activations) -> None:
     assert np.array_equal(all_of(activations, range(70)), before)
 
 
+def test_nodes_share_the_sums_and_keep_activations_to_themselves(
+    activations: Activations, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+    one, other = (
+        replace(activations, values_folder=tmp_path / node, progress=seen.append) for node in ("one", "other")
+    )
+    assert one.rms(range(35)) == other.rms(range(35, 70))
+    assert sum(seen) == 70, "the second node computes nothing for the RMS"
+    np.testing.assert_array_equal(all_of(other, range(50, 70)), all_of(activations, range(50, 70)))
+    assert [file.name for file in sorted((tmp_path / "other").iterdir())] == [
+        "000000048.f32",
+        "000000064.f32",
+    ]
+    assert sum(seen) == 70 + 16 + 6
+
+
 def test_activations_that_are_no_numbers_are_named(activations: Activations) -> None:
     class Broken:
         feature_shape = activations.model.feature_shape
