@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hushsweep.datasets.heartbeat import beat
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.workers.commit import Outcome, commit, commit_failures, write_shard
 from hushsweep.workers.devices import device_name, peak_memory, resolve_device, threads
@@ -16,6 +17,7 @@ from hushsweep.workers.measures.registry import find_measure
 from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.trial import Execution, MeasureConfig, Trial
 from hushsweep.workers.trial_run import TrialRun, reason_of
+from hushsweep.workers.watchdog import watched
 
 
 def evaluate(
@@ -28,7 +30,8 @@ def evaluate(
 ) -> None:
     """Run one shard of a trial and write its rows.
 
-    A failure of one point or one measure becomes a failed row with its reason and the rest goes on.
+    A failure of one point or one measure becomes a failed row with its reason and the rest goes on. A trial that gets
+    nowhere for ``execution.timeout_s`` seconds gets such rows, too, and this process ends with exit code 1.
 
     Args:
         trial: what to do.
@@ -43,16 +46,21 @@ def evaluate(
     store = Store(results, create=False)
     device = resolve_device(trial.device)
     columns = {**(provenance or {}), "device": device_name(device)}
-    with threads(execution.threads):
+
+    def heard(progress: Progress) -> None:
+        beat()
+        report(progress)
+
+    with threads(execution.threads), watched(trial, store, execution.timeout_s, columns):
         try:
-            run = TrialRun(trial, store, execution, device, report)
+            run = TrialRun(trial, store, execution, device, heard)
             fitted, found, failures = run.fit()
         except StoreError:
             raise
         except Exception as error:  # whatever stops the whole trial is the reason of each of its points
             fitted, found = {}, {}
             failures = {point.point_id: reason_of(error) for point in trial.points}
-        _fail(store, trial, failures, columns, report)
+        _fail(store, trial, failures, columns, heard)
         for measure in _measures(trial) if fitted else ():
             _measure(run, measure, fitted, found, columns)
 

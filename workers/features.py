@@ -9,16 +9,19 @@ block, a number per image, all nodes share; its activations may lie on the disk 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
+from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import ImageSet
 from hushsweep.datasets.results.files import write_atomically
+from hushsweep.workers.memory import BatchLimit
 from hushsweep.workers.models import SplitModel
 
 BLOCK = 1024
@@ -32,6 +35,11 @@ class ActivationBatch:
     """Places in the image set."""
     activations: Tensor
     """``(n, *feature)`` at the cut, or ``(n, classes)`` logits, float32, on the device."""
+
+    def of(self, positions: range) -> "ActivationBatch":
+        """Return the part of it at these positions."""
+        first = positions.start - self.positions.start
+        return ActivationBatch(positions, self.activations[first : first + len(positions)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,8 @@ class Activations:
     """Activations larger than this in all are computed anew for every pass; their squares are kept anyway."""
     progress: Callable[[int], None] = field(default=lambda images: None)
     """Told the number of images each time a batch went through the network."""
+    limit: BatchLimit = field(default_factory=BatchLimit)
+    """Makes batches smaller that do not fit into memory; those of a trial share one."""
 
     def rms(self, first: range) -> float:
         """Root mean square over all images and entries of the activations at the cut, mean not removed.
@@ -92,8 +102,8 @@ class Activations:
             if self._keeps:
                 self._squares(block, wait=True, values=True)
             for part in _split(inside, self.batch_size):
-                stored = self._read(block, part) if self._keeps else None
-                yield ActivationBatch(part, self.compute(part)[0] if stored is None else stored)
+                for piece, values in self.limit.pieces(part, partial(self._activations, block)):
+                    yield ActivationBatch(piece, values)
 
     def inputs(self, positions: Sequence[int]) -> Tensor:
         """Return the normalised network inputs of ``positions``, ``(n, channels, height, width)`` float32."""
@@ -119,6 +129,17 @@ class Activations:
         squares = torch.linalg.vector_norm(features.flatten(1), dim=1, dtype=torch.float64).square()
         return (self.model.head(features) if self.logits else features), squares.cpu().numpy()
 
+    def _computed(self, block: range) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """Batch by batch what :meth:`compute` returns."""
+        for part in _split(block, self.batch_size):
+            for _, found in self.limit.pieces(part, self.compute):
+                yield found
+
+    def _activations(self, block: range, part: range) -> Tensor:
+        """Activations of a part of a block, from the cache where they are there."""
+        stored = self._read(block, part) if self._keeps else None
+        return self.compute(part)[0] if stored is None else stored
+
     @property
     def _keeps(self) -> bool:
         return self.folder is not None and len(self.images) * self._image_bytes <= self.cache_bytes
@@ -140,12 +161,12 @@ class Activations:
         With ``values`` its activations have to be on this node as well.
         """
         if self.folder is None:
-            return np.concatenate([self.compute(part)[1] for part in _split(block, self.batch_size)])
+            return np.concatenate([sums for _, sums in self._computed(block)])
         target = self.folder / f"{block.start:09d}.squares.npy"
         if not self._is_kept(block, target, values):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                with FileLock(target.with_suffix(".lock"), blocking=wait):
+                with locked(target.with_suffix(".lock"), wait=wait):
                     if not self._is_kept(block, target, values):
                         self._fill(block, target)
             except Timeout:
@@ -160,8 +181,7 @@ class Activations:
         squares = list[np.ndarray]()
 
         def compute(stream: BinaryIO | None) -> None:
-            for part in _split(block, self.batch_size):
-                activations, sums = self.compute(part)
+            for activations, sums in self._computed(block):
                 squares.append(sums)
                 if stream is not None:
                     stream.write(activations.contiguous().cpu().numpy().tobytes())

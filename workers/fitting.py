@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
+from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.results.files import write_json
 from hushsweep.workers.learning.learn import Learned
 from hushsweep.workers.measures.accuracy import count_hits
@@ -144,7 +144,7 @@ def _remembered(where: LevelSearch, config: PointConfig, compute: Callable[[], f
     chain = [{**vars(stage), "version": find_mechanism(stage.name).VERSION} for stage in config.stages]
     file = where.cache / f"{content_id({**where.key, 'chain': chain, 'seed': config.seed})}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
+    with locked(file.with_suffix(".lock")):
         if not file.exists():
             level = compute()
             write_json(file, {"level": level})

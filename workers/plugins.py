@@ -1,10 +1,10 @@
 """Look-up in the tables of plug-ins, with an error that helps."""
 
 import difflib
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hushsweep.datasets.plugins import import_plug_in, is_plug_in
 from hushsweep.workers.errors import PlugInError
 
 
@@ -22,7 +22,7 @@ def find_plugin(kind: str, name: str, table: Mapping[str, Any], *, needs: Iterab
     """
     if name in table:
         return table[name]
-    if ":" in name:
+    if is_plug_in(name):
         return _import_plugin(kind, name, needs)
     near = difflib.get_close_matches(name, table, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -32,9 +32,8 @@ def find_plugin(kind: str, name: str, table: Mapping[str, Any], *, needs: Iterab
 
 
 def _import_plugin(kind: str, name: str, needs: Iterable[str]) -> Any:
-    module_name, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        found = import_plug_in(name)
     except Exception as error:  # whatever a foreign module raises while it is imported
         raise PlugInError(f"cannot import the {kind} {name!r}: {type(error).__name__}: {error}") from error
     missing = [need for need in needs if not hasattr(found, need)]

@@ -11,6 +11,7 @@ from hushsweep.datasets.results import Store
 from hushsweep.datasets.results.files import write_json
 from hushsweep.workers.devices import resolve_device, threads
 from hushsweep.workers.learning.task import watched_part
+from hushsweep.workers.memory import BatchLimit
 from hushsweep.workers.models import check_model, input_transform, load_model
 from hushsweep.workers.training import WEIGHTS_MADE_HERE, resolve_weights, weights_digest
 from hushsweep.workers.trial import Execution, Trial, content_id
@@ -54,13 +55,19 @@ def clean_accuracy(trial: Trial, *, results: Path | str, execution: Execution) -
         model = load_model(
             trial.model, trial.cut, info=info, transform=transform, state_dict=state, device=device
         )
-        hits = 0
-        with torch.inference_mode():
-            for start in range(0, len(images), execution.batch_size):
-                rows = slice(start, start + execution.batch_size)
-                x = model.normalise(torch.from_numpy(np.array(images.images[rows])).to(device))
-                labels = torch.from_numpy(np.array(images.labels[rows])).to(device)
-                hits += int((model.head(model.features(x)).argmax(1) == labels).sum())
+
+        @torch.inference_mode()
+        def count(chosen: range) -> int:
+            rows = slice(chosen.start, chosen.stop)
+            x = model.normalise(torch.from_numpy(np.array(images.images[rows])).to(device))
+            labels = torch.from_numpy(np.array(images.labels[rows])).to(device)
+            return int((model.head(model.features(x)).argmax(1) == labels).sum())
+
+        hits, limit, positions = 0, BatchLimit(), range(len(images))
+        for start in range(0, len(images), execution.batch_size):
+            batch = positions[start : start + execution.batch_size]
+            for _, found in limit.pieces(batch, count):
+                hits += found
     file = _file(trial, store.cache_dir)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, {"accuracy": hits / len(images)})

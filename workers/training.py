@@ -8,9 +8,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from filelock import FileLock
 from safetensors.torch import save
 
+from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import describe_dataset, load_images
 from hushsweep.datasets.results.files import write_atomically
 from hushsweep.datasets.tasks import training_part
@@ -86,7 +86,7 @@ def resolve_weights(
     digest = _digest(settings)
     path = models_dir / f"{digest}.safetensors"
     models_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(models_dir / f".{digest}.lock"):
+    with locked(models_dir / f".{digest}.lock"):
         if not path.is_file():
             images = load_images(dataset, transform.geometry, cache_dir=cache_dir)
             network = fresh_network(config, info=info, transform=transform).to(device)

@@ -83,6 +83,8 @@ class Execution:
     threads: int = 1
     decode_threads: int = 2
     feature_cache_gb: float = 20.0
+    timeout_s: float | None = None
+    """Seconds without progress after which the process of the trial ends; None waits for ever."""
 
 
 def content_id(value: Any) -> str:

@@ -30,6 +30,7 @@ from hushsweep.workers.measures.accuracy import count_hits
 from hushsweep.workers.measures.base import FittedPoint, Subject
 from hushsweep.workers.mechanisms import ActivationStatistics, find_mechanism
 from hushsweep.workers.mechanisms.learned import LearnedMechanism
+from hushsweep.workers.memory import BatchLimit
 from hushsweep.workers.models import (
     InputTransform,
     ModelConfig,
@@ -63,7 +64,7 @@ class TrialRun:
             device,
             report,
         )
-        self._validation = dict[str, float]()
+        self._validation, self._limit = dict[str, float](), BatchLimit()
         self.info = describe_dataset(trial.dataset)
         self.transform = input_transform(trial.model, self.info, input_size=trial.input_size)
         images = self._part(trial.dataset)
@@ -248,6 +249,7 @@ class TrialRun:
             folder=self.store.cache_dir / name,
             values_folder=node_cache(self.store.cache_dir) / name,
             cache_bytes=self.execution.feature_cache_gb * 1e9,
+            limit=self._limit,
             progress=lambda images: self.report(Progress(images=images)),
         )
 

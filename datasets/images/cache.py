@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pyarrow as pa
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images.base import DatasetConfig, DatasetError, DatasetInfo, ImageSet
 from hushsweep.datasets.images.decode import DECODER_VERSION, decode_all
 from hushsweep.datasets.images.entry import write_entry, write_relabelled
@@ -58,7 +58,7 @@ def load_images(config: DatasetConfig, geometry: Geometry, *, cache_dir: Path, t
         return found
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock"):
+        with locked(f"{target}.lock"):
             if (found := _open(target)) is not None:
                 return found
             positions = limited(info.total, config.limit)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from hushsweep.datasets.heartbeat import beat
 from hushsweep.datasets.images.base import DatasetError
 from hushsweep.datasets.images.geometry import Geometry
 from hushsweep.datasets.images.source import Content, ImageSource
@@ -87,9 +88,9 @@ def decode_all(
     """
 
     def work(batch: list[Content]) -> list[Decoded]:
-        return [_decode_one(content, geometry) for content in batch]
+        return [_decode_one(content, geometry) for content in _beating(batch)]
 
-    contents = source.contents(positions)
+    contents = _beating(source.contents(positions))
     batches = iter(lambda: list(islice(contents, _BATCH)), [])
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:
@@ -97,6 +98,13 @@ def decode_all(
                 yield from batch
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _beating(items: Iterable[_In]) -> Iterator[_In]:
+    """Say with every item that this process got on."""
+    for item in items:
+        beat()
+        yield item
 
 
 def _ordered(

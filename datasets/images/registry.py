@@ -1,9 +1,7 @@
 """Look-up of a data set by the name in a sweep file."""
 
 import difflib
-import importlib
 import os
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +16,7 @@ from hushsweep.datasets.images.mnist import open_fashion_mnist, open_mnist
 from hushsweep.datasets.images.parquet import open_parquet
 from hushsweep.datasets.images.pneumonia import open_pneumonia
 from hushsweep.datasets.images.source import ImageSource
+from hushsweep.datasets.plugins import import_plug_in, is_plug_in
 from hushsweep.datasets.tasks.class_counts import keep_class_counts
 from hushsweep.datasets.tasks.opening import has_task, open_task
 
@@ -39,7 +38,6 @@ _COLUMN_READERS = {
     "image_column": ("parquet",),
     "secondary_column": ("parquet", "cifar100", "celeba"),
 }
-_PLUG_IN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def describe_dataset(config: DatasetConfig) -> DatasetInfo:
@@ -117,13 +115,12 @@ def _open(config: DatasetConfig) -> ImageSource:
 
 def _plug_in(name: str) -> Loader:
     known = ", ".join(LOADERS)
-    if not _PLUG_IN.fullmatch(name):
+    if not is_plug_in(name):
         close = difflib.get_close_matches(name, LOADERS, n=1)
         hint = f"; did you mean {close[0]!r}? Known" if close else "; known"
         raise DatasetError(f"unknown data set {name!r}{hint}: {known}, or package.module:Name")
-    module, _, attribute = name.partition(":")
     try:
-        loader: Loader = getattr(importlib.import_module(module), attribute)
+        loader: Loader = import_plug_in(name)
     except (ImportError, AttributeError) as error:
         raise DatasetError(
             f"data set {name!r}: {error}; install its package where the workers run"

@@ -78,7 +78,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as JSON with :func:`write_atomically`; NaN and infinity are refused."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        value, ensure_ascii=False, allow_nan=False
+    )  # indented, it takes twice the time and memory
     write_atomically(path, lambda stream: stream.write(text.encode() + b"\n"))
 
 

@@ -136,12 +136,13 @@ class Store:
         Raises:
             StoreError: a file is missing or damaged; the message names it.
         """
+        self._folder(table)  # refuses what is no table
         schema = (
             arrow_schema(table)
             if columns is None
             else pa.schema([arrow_schema(table).field(c) for c in columns])
         )
-        wanted = None if names is None else sorted(names)
+        wanted = None if names is None else sorted(check_name(name, "file name") for name in names)
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(FileGoneError):  # merged with others a moment ago
                 return self._read(table, wanted, schema, point_id)
@@ -151,10 +152,8 @@ class Store:
         self, table: str, names: Sequence[str] | None, schema: pa.Schema, point_id: str | None
     ) -> pa.Table:
         listing = self.listing(table)
-        if names is None:
-            places = [(path, None) for _, path in sorted(listing.counted.items())]
-        else:
-            places = list(dict.fromkeys(self._place(table, listing, name) for name in names))
+        chosen = sorted(listing.counted) if names is None else names
+        places = dict.fromkeys(self._place(table, listing, name) for name in chosen)
         parts = [read_file(path, schema, point_id, computation) for path, computation in places]
         return pa.concat_tables([schema.empty_table(), *parts])
 
@@ -295,10 +294,9 @@ def read_file(
         FileGoneError: it is not there.
         StoreError: it is damaged.
     """
-    keys = {"point_id": point_id}
-    if computation is not None:
-        keys |= dict(zip(("computed_by", "measure_id"), computation, strict=True))
-    keys = {name: value for name, value in keys.items() if value is not None}
+    keys = {} if computation is None else dict(zip(("computed_by", "measure_id"), computation, strict=True))
+    if point_id is not None:
+        keys["point_id"] = point_id
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             present = file.schema_arrow.names

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import ImageSet
 from hushsweep.workers.attacks.networks import Attacker, attacker_network
 from hushsweep.workers.attacks.view import BLOCK, CleanImages, View
@@ -141,7 +142,7 @@ def trained_attacker(attack: Attack, *, wait: bool = True) -> Trained | None:
     path = cache / "attackers" / f"{attack.digest}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path.with_name(f".{attack.digest}.lock"), blocking=wait):
+        with locked(path.with_name(f".{attack.digest}.lock"), wait=wait):
             if not path.is_file():
                 checkpoint = cache / "checkpoints" / attack.digest
                 _store(path, _train(attack, checkpoint=checkpoint), attack.learning)

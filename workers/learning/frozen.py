@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
+from hushsweep.datasets.heartbeat import beat, locked
 from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.devices import in_channels_last
 from hushsweep.workers.models import Trainable
@@ -37,13 +37,14 @@ def frozen_features(
     def activations(part: np.ndarray) -> Iterator[bytes]:
         with torch.no_grad():
             for x in batches(part):
+                beat()
                 yield network.features(in_channels_last(x)).float().cpu().numpy().tobytes()
 
     # what two images come to stands for the network's code and its cut
     digest = _digest(network, images, b"".join(activations(images[[0, -1]])))
     path = folder / f"{digest}.float32"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{digest}.lock"):
+    with locked(folder / f".{digest}.lock"):
         if not path.is_file():
             for left in folder.glob(f".{path.name}.*.tmp"):  # by a process that was killed: we hold the lock
                 left.unlink()

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import DatasetConfig, DatasetInfo, describe_dataset
 from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.learning.task import LearningTask, schedule_of, server_classes
@@ -81,7 +81,7 @@ def learn(
     digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
     path = models_dir / f"{digest}.safetensors"
     models_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(models_dir / f".{digest}.lock"):
+    with locked(models_dir / f".{digest}.lock"):
         if not path.is_file():
             training = mechanism.training()(
                 mechanism, place, task, base_state(), cache_dir, decode_threads, settings["epochs"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hushsweep.datasets.heartbeat import beat
 from hushsweep.datasets.results.files import write_atomically
 from hushsweep.workers.devices import deterministic, threads
 from hushsweep.workers.errors import PlugInError
@@ -145,6 +146,7 @@ def _epoch(
                 done = (epoch + number / len(batches)) / schedule.epochs
                 _set_rates(optimisers, rates, 0.5 * (1 + math.cos(math.pi * done)))
             loss = step(rows)
+            beat()
             total = total.to(loss.device) + loss
     return total.item() / len(batches)
 

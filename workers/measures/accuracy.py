@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -117,14 +118,30 @@ def count_hits(subject: Subject, points: Sequence[FittedPoint], *, draws: int, s
     clean = np.zeros((2, size), dtype=np.int32)
     start = subject.positions.start
     for batch in subject.activations.batches(subject.positions):
-        with torch.inference_mode():
-            counter = _BatchCounter(subject, batch, stream)
-            columns = slice(batch.positions.start - start, batch.positions.stop - start)
-            clean[:, columns] = counter.clean()
-            for draw in range(draws):
-                for rows, found in counter.noisy(points, draw):
-                    hits[:, rows, columns] += found
+        count = partial(_count_batch, subject, points, batch, draws=draws, stream=stream)
+        for piece, found in subject.activations.limit.pieces(batch.positions, count):
+            columns = slice(piece.start - start, piece.stop - start)
+            clean[:, columns], hits[:, :, columns] = found
     return Hits(top1=hits[0], top5=hits[1], clean_top1=clean[0], clean_top5=clean[1])
+
+
+@torch.inference_mode()
+def _count_batch(
+    subject: Subject,
+    points: Sequence[FittedPoint],
+    batch: ActivationBatch,
+    positions: range,
+    *,
+    draws: int,
+    stream: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hits of some images of a batch, ``(2, images)`` of the clean network and ``(2, points, images)``."""
+    counter = _BatchCounter(subject, batch.of(positions), stream)
+    hits = np.zeros((2, len(points), len(positions)), dtype=np.int32)
+    for draw in range(draws):
+        for rows, found in counter.noisy(points, draw):
+            hits[:, rows] += found
+    return counter.clean(), hits
 
 
 class _BatchCounter:

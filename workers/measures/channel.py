@@ -1,8 +1,8 @@
 """What a point's last mechanism is given and what leaves, for estimates that look at many images at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,8 @@ from hushsweep.workers.measures.base import FittedPoint, FittedStage, Subject
 from hushsweep.workers.measures.leaving import leaving
 from hushsweep.workers.mechanisms import AdditiveNoise, Unchanged, UnitNoise
 from hushsweep.workers.noise import unit_noise
+
+_Found = TypeVar("_Found")
 
 
 class Left(NamedTuple):
@@ -44,8 +46,12 @@ class Channels:
         key = (at, tuple(positions))
         if key not in self._clean:
             activations = self._subject.activations
-            inputs = (activations.inputs(part) for part in self._parts(positions))
-            self._clean[key] = torch.cat([x if at == "input" else activations.cut(x) for x in inputs])
+
+            def compute(part: Sequence[int]) -> Tensor:
+                inputs = activations.inputs(part)
+                return inputs if at == "input" else activations.cut(inputs)
+
+            self._clean[key] = torch.cat(list(self._in_batches(positions, compute)))
         return self._clean[key]
 
     def entries(self, at: str) -> int:
@@ -58,8 +64,13 @@ class Channels:
         """Mean and standard deviation of what leaves a mechanism that has them, ``(n, d)`` float64 each."""
         mechanism: Any = stage.mechanism
         exact = mechanism.double() if hasattr(mechanism, "double") else mechanism
-        clean, size = self.clean(stage.at, positions), self._subject.activations.batch_size
-        found = [exact.moments(clean[start : start + size].double()) for start in range(0, len(clean), size)]
+        clean = self.clean(stage.at, positions)
+
+        def compute(rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+            moments: tuple[Tensor, Tensor] = exact.moments(clean[rows[0] : rows[-1] + 1].double())
+            return moments
+
+        found = list(self._in_batches(range(len(clean)), compute))
         mean, std = (torch.cat([pair[row].flatten(1) for pair in found]) for row in (0, 1))
         return mean.double(), std.double()
 
@@ -67,14 +78,16 @@ class Channels:
     def leaves(self, point: FittedPoint, positions: Sequence[int]) -> Left:
         """Send images through the whole chain, with the noise of the first draw of the evaluation."""
         active = replace(point, stages=active_stages(point))
-        start, asked, found = active.stages[0].at, list[str](), list[Tensor]()
+        start, asked = active.stages[0].at, list[str]()
         clean, cut = self.clean(start, positions), self._subject.activations.cut
-        for part in self._parts(range(len(positions))):
-            values = clean[part[0] : part[-1] + 1]
-            noise_of = self._noise(point.seed, [positions[row] for row in part], asked)
+
+        def compute(rows: Sequence[int]) -> Tensor:
+            values = clean[rows[0] : rows[-1] + 1]
+            noise_of = self._noise(point.seed, [positions[row] for row in rows], asked)
             left = leaving(active, values, features=_same if start == "cut" else cut, noise_of=noise_of)
-            found.append(left.flatten(1).float())
-        return Left(torch.cat(found), bool(asked))
+            return left.flatten(1).float()
+
+        return Left(torch.cat(list(self._in_batches(range(len(positions)), compute))), bool(asked))
 
     def _noise(
         self, seed: int, positions: Sequence[int], asked: list[str]
@@ -99,9 +112,14 @@ class Channels:
 
         return noise_of
 
-    def _parts(self, positions: Sequence[int]) -> list[Sequence[int]]:
-        size = self._subject.activations.batch_size
-        return [positions[start : start + size] for start in range(0, len(positions), size)]
+    def _in_batches(
+        self, positions: Sequence[int], compute: Callable[[Sequence[int]], _Found]
+    ) -> Iterator[_Found]:
+        """Compute batch by batch, in smaller ones where memory is lacking."""
+        size, limit = self._subject.activations.batch_size, self._subject.activations.limit
+        for start in range(0, len(positions), size):
+            for _, found in limit.pieces(positions[start : start + size], compute):
+                yield found
 
 
 def _same(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from hushsweep.datasets.plugins import is_plug_in
 from hushsweep.workers.errors import PlugInError, unknown_name
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def find_architecture(name: str) -> Architecture:
         PlugInError: nothing is called that; with the nearest names.
     """
     source, _, rest = name.partition("/")
-    if ":" in name and "/" not in name:
+    if is_plug_in(name):
         from hushsweep.workers.models.from_plugin import PlugInArchitecture
 
         return PlugInArchitecture.find(name)

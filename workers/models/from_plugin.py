@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
+from hushsweep.datasets.plugins import import_plug_in
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import Preset, Published, no_published_weights
 from hushsweep.workers.models.cuts import Cut, MethodCut
@@ -28,9 +28,8 @@ class PlugInArchitecture:
         Raises:
             PlugInError: it is not there, fails on import, or is nothing to call.
         """
-        module_name, _, attribute = name.partition(":")
         try:
-            make = getattr(importlib.import_module(module_name), attribute)
+            make = import_plug_in(name)
         except (ImportError, AttributeError, ValueError) as error:
             raise PlugInError(
                 f"model {name!r} cannot be imported: {error}; expected 'package.module:Name', importable here"
