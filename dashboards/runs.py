@@ -60,10 +60,12 @@ def find_runs(client: MlflowClient, experiment_id: str, store_id: str) -> list[R
             return runs
 
 
-def is_mirror_of(run: Run, curve: Curve) -> bool:
-    """Whether `run` was begun for exactly the rows of `curve`."""
-    tags: dict[str, str] = run.data.tags
-    return (tags.get(CURVE_TAG), tags.get(DIGEST_TAG)) == (curve.curve_id, curve.digest)
+def by_rows(runs: Iterable[Run]) -> dict[tuple[str | None, str | None], Run]:
+    """The runs by the curve id and the digest of the rows that they were begun for; of several a finished one."""
+    found: dict[tuple[str | None, str | None], Run] = {}
+    for run in sorted(runs, key=is_finished, reverse=True):
+        found.setdefault((run.data.tags.get(CURVE_TAG), run.data.tags.get(DIGEST_TAG)), run)
+    return found
 
 
 def is_finished(run: Run) -> bool:
@@ -84,6 +86,7 @@ def write_run(
 ) -> None:
     """Write `curve` as a new run, or finish the one that an interrupted mirror left behind.
 
+    `figure_rows`, `privacy_rows` and `overview_rows` are the curve's rows of the views tradeoff, privacy and overview.
     Every step may be repeated without changing the result: times come from the rows, a metric is stored once
     per (run, key, step, time, value), parameters and data set inputs once, artifacts are replaced. The run's
     end is written last, so that an unfinished run is known by its status.

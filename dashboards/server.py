@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from hushsweep.datasets.results.files import exclusive
@@ -15,6 +16,9 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves 8 processes and 2 GB
 }
+
+_NAMES = {"MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*"}
+"""Names by which a browser may call the server: a page from elsewhere that has its own name lead here gets nothing."""
 
 
 def quiet_mlflow() -> None:
@@ -70,7 +74,16 @@ def ui_command(results: Path | str, port: int) -> tuple[list[str], dict[str, str
     artifacts = Path(results).expanduser().absolute() / "mlartifacts"
     address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     data = ["--backend-store-uri", local_tracking_uri(results), "--artifacts-destination", artifacts.as_uri()]
-    return [sys.executable, "-m", "mlflow", "server", *address, *data], {**_ENVIRONMENT, **os.environ}
+    environment = {**_ENVIRONMENT, **_NAMES, **os.environ, **_import_path()}
+    return [sys.executable, "-m", "mlflow", "server", *address, *data], environment
+
+
+def _import_path() -> dict[str, str]:
+    """Environment in which Python and uvicorn, each of its own accord, import nothing from the working folder."""
+    found = find_spec("mlflow")
+    assert found is not None
+    assert found.origin is not None
+    return {"PYTHONSAFEPATH": "1", "UVICORN_APP_DIR": str(Path(found.origin).parents[1])}
 
 
 def ui_address(results: Path | str, port: int, sweep: str | None = None) -> str:

@@ -9,7 +9,7 @@ from hushsweep.sweeps.resolve import Setting
 from hushsweep.workers.bounds.search import SEARCHES
 from hushsweep.workers.measures import Bounds
 from hushsweep.workers.mechanisms import find_mechanism
-from hushsweep.workers.trial import PointConfig
+from hushsweep.workers.trial import MeasureConfig, PointConfig
 
 _PASSES = {"large_step": 2 * 16 * 35, "two_point": 2 * 4 * 200}
 """Per image and noise level of the searches that no other level can use again: there and back, starts, steps."""
@@ -41,27 +41,32 @@ def estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
     """Count the work of points that share data, model, weights and cut."""
     size = setting.info.size
     total = Estimate(image_passes=size, head_passes=size, trainings=_trainings(setting, points))
-    shared = set[tuple[str, int]]()
+    asking = dict[str, list[PointConfig]]()
+    measures = {measure.measure_id: measure for point in points for measure in point.measures}
     for point in points:
         for measure in point.measures:
-            options = measure.options
-            if measure.name == "accuracy":
-                at_input = any(stage.at == "input" for stage in point.stages)
-                passes = size * options["draws"]
-                total += Estimate(head_passes=passes, image_passes=passes if at_input else 0)
-                continue
-            if measure.name == "secondary":
-                total += Estimate(trainings=1)
-                continue
-            # most searches are shared by all levels of a seed, Jacobians by all seeds
-            if (measure.measure_id, point.seed) not in shared:
-                total += _solves(measure.name, options, setting)
-            if measure.name == "bounds":
-                total += _search_passes(options, setting)
-                if not any(key == measure.measure_id for key, _ in shared):
-                    total += _jacobians(options, setting)
-            shared.add((measure.measure_id, point.seed))
-    return total
+            asking.setdefault(measure.measure_id, []).append(point)
+    return sum((_of_measure(measures[key], own, setting) for key, own in asking.items()), total)
+
+
+def _of_measure(measure: MeasureConfig, points: Sequence[PointConfig], setting: Setting) -> Estimate:
+    """Count what one measure of some points adds."""
+    options, levels = measure.options, len(points)
+    if measure.name == "accuracy":
+        passes = setting.info.size * options["draws"]
+        at_input = sum(any(stage.at == "input" for stage in point.stages) for point in points)
+        return Estimate(head_passes=passes * levels, image_passes=passes * at_input)
+    if measure.name == "secondary":
+        return Estimate(trainings=levels)
+    # most searches are shared by all levels of a seed, Jacobians by all seeds
+    solves = _solves(measure.name, options, setting) * len({point.seed for point in points})
+    if measure.name != "bounds":
+        return Estimate(solves=solves)
+    return Estimate(
+        solves=solves,
+        search_passes=_search_passes(options, setting) * levels,
+        jacobian_rows=_jacobian_rows(options, setting),
+    )
 
 
 def _trainings(setting: Setting, points: Sequence[PointConfig]) -> int:
@@ -106,26 +111,26 @@ def _images(options: dict[str, Any], setting: Setting) -> int:
     return min(setting.info.size, options["images"] or setting.info.size)
 
 
-def _solves(name: str, options: dict[str, Any], setting: Setting) -> Estimate:
+def _solves(name: str, options: dict[str, Any], setting: Setting) -> int:
     if name == "hcr":
-        return Estimate(solves=_images(options, setting) * options["restarts"] * options["rounds"])
+        return int(_images(options, setting) * options["restarts"] * options["rounds"])
     if name != "bounds":
-        return Estimate()
+        return 0
     searches, restarts, rounds = Bounds(**options).searches, options["restarts"], options["rounds"]
     estimated = "cramer_rao" in options["bounds"] and not _is_exact(options, setting)
     solves = restarts * rounds * ("lsqr" in searches)
     solves += _INVERSE_ITERATION * rounds * ("inverse_iteration" in searches)
     solves += restarts * (estimated or "pseudo_inverse" in searches)
-    return Estimate(solves=_images(options, setting) * solves)
+    return int(_images(options, setting) * solves)
 
 
-def _search_passes(options: dict[str, Any], setting: Setting) -> Estimate:
+def _search_passes(options: dict[str, Any], setting: Setting) -> int:
     exact = _is_exact(options, setting)
     possible = [name for name in Bounds(**options).searches if exact or not SEARCHES[name].needs_jacobian]
-    return Estimate(search_passes=_images(options, setting) * sum(_PASSES.get(name, 0) for name in possible))
+    return _images(options, setting) * sum(_PASSES.get(name, 0) for name in possible)
 
 
-def _jacobians(options: dict[str, Any], setting: Setting) -> Estimate:
+def _jacobian_rows(options: dict[str, Any], setting: Setting) -> int:
     if not Bounds(**options).needing_jacobian or not _is_exact(options, setting):
-        return Estimate()
-    return Estimate(jacobian_rows=_images(options, setting) * setting.jacobian.rows)
+        return 0
+    return _images(options, setting) * setting.jacobian.rows

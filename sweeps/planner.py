@@ -1,14 +1,16 @@
 """From points to trials: what the store holds is left out, what shares work runs together. Pure: no disk, no clock."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from hushsweep.sweeps.costs import Estimate, estimate, jacobian_route
 from hushsweep.sweeps.identity import learning_key, learns
 from hushsweep.sweeps.resolve import Point, Setting
 from hushsweep.sweeps.search.searches import PlannedSearch
+from hushsweep.sweeps.sharding import useful_shards
 from hushsweep.workers.trial import MeasureConfig, PointConfig, Trial
 
 
@@ -18,6 +20,8 @@ class PlannedTrial:
 
     setting: Setting
     points: tuple[PointConfig, ...]
+    shards: int = 1
+    """Parts into which its images are cut."""
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -49,10 +53,14 @@ class Plan:
     """(point, measure) pairs of the sweep."""
     existing: int
     """Those that the store holds."""
-    shards: int = 1
     salt: str = ""
     searches: tuple[PlannedSearch, ...] = ()
     """Those that will ask for more points."""
+
+    @property
+    def parts(self) -> int:
+        """Shards of all its trials: what workers are given."""
+        return sum(trial.shards for trial in self.trials)
 
     @property
     def asking(self) -> int:
@@ -81,11 +89,11 @@ class Plan:
                 device=trial.setting.device,
                 points=trial.points,
                 shard=shard,
-                shards=self.shards,
+                shards=trial.shards,
                 salt=self.salt,
             )
             for trial in self.trials
-            for shard in range(self.shards)
+            for shard in range(trial.shards)
         ]
 
     def document(self) -> dict[str, Any]:
@@ -114,7 +122,8 @@ def make_plan(
     points: Sequence[Point],
     completed: Collection[tuple[str, str]],
     *,
-    shards: int = 1,
+    shards: int | Literal["auto"] = 1,
+    places: float = 1,
     recompute: Collection[str] = (),
     salt: str = "",
     searches: Sequence[PlannedSearch] = (),
@@ -125,12 +134,13 @@ def make_plan(
         sweep: name of the sweep.
         points: all its points.
         completed: (point_id, measure_id) pairs that the store holds.
-        shards: parts into which each trial's images are cut.
+        shards: parts into which each trial's images are cut; ``auto``: enough for all places, as far as that pays.
+        places: trials that can run at once, for ``auto``.
         recompute: names of measures to compute again although they are there.
         salt: sets a repetition on purpose apart from what was computed before.
         searches: that will ask for more points.
     """
-    groups = dict[str, list[Point]]()
+    groups = dict[tuple[object, ...], list[Point]]()
     missing = dict[str, tuple[MeasureConfig, ...]]()
     for point in points:
         missing[point.point_id] = tuple(
@@ -140,7 +150,7 @@ def make_plan(
         )
         if missing[point.point_id]:
             groups.setdefault(_group(point), []).append(point)
-    trials = []
+    trials, share = [], math.ceil(places / max(1, len(groups)))
     for members in groups.values():
         configs = tuple(
             PointConfig(
@@ -154,7 +164,8 @@ def make_plan(
             for point in members
         )
         setting = members[0].setting
-        trials.append(PlannedTrial(setting=setting, points=configs))
+        parts = shards if shards != "auto" else min(share, useful_shards(setting, configs))
+        trials.append(PlannedTrial(setting=setting, points=configs, shards=parts))
     wanted = sum(len(point.measures) for point in points)
     return Plan(
         sweep=sweep,
@@ -162,18 +173,15 @@ def make_plan(
         trials=tuple(trials),
         wanted=wanted,
         existing=wanted - sum(map(len, missing.values())),
-        shards=shards,
         salt=salt if recompute else "",
         searches=tuple(searches),
     )
 
 
-def _group(point: Point) -> str:
+def _group(point: Point) -> tuple[object, ...]:
     """What the points of a trial share: everything up to the mechanism, and its training if it learns."""
     setting = point.setting
-    return repr(
-        (
-            *(setting.dataset, setting.input_size, setting.model, setting.cut),
-            *(setting.precision, setting.device, learning_key(point.stages, point.seed)),
-        )
+    return (
+        *(setting.dataset, setting.input_size, setting.model, setting.cut),
+        *(setting.precision, setting.device, learning_key(point.stages, point.seed)),
     )

@@ -35,7 +35,7 @@ def live_table(plan: Plan, console: Console) -> Iterator[Report]:
 class _State:
     def __init__(self, plan: Plan) -> None:
         self._sweep, self._missing = plan.sweep, plan.missing + plan.asking
-        self._trials = len(plan.trials) * plan.shards
+        self._trials = plan.parts
         self._images = self._complete = self._failed = 0
         self._started = time.monotonic()
         self._lock = threading.Lock()

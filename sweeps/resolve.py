@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -101,8 +101,7 @@ class Searched:
     def at(self, level: float) -> tuple[Point, ...]:
         """Return the points of a level, one per seed: those that a sweep has which lists it."""
         stage = replace(self.stage, parameters={**self.stage.parameters, self.level_name: level})
-        setting = self.setting
-        return tuple(_point(setting, setting.identity, (stage,), seed, self.measures) for seed in self.seeds)
+        return tuple(_points(self.setting, self.setting.identity, (stage,), self.seeds, self.measures))
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,11 @@ def resolve_sweep(
     if problems:
         raise source.report(problems)
     points = dict[str, Point]()
-    for setting, (number, (_, stages)), seed in itertools.product(
-        settings, enumerate(grid.chains), grid.seeds
-    ):
+    measures = tuple(grid.measures)
+    for setting, (number, (_, stages)) in itertools.product(settings, enumerate(grid.chains)):
         identity = {**setting.identity, **calibrations.get((id(setting), number), {})}
-        point = _point(setting, identity, stages, seed, tuple(grid.measures))
-        points.setdefault(point.point_id, point)
+        for point in _points(setting, identity, stages, grid.seeds, measures):
+            points.setdefault(point.point_id, point)
     return Resolved(list(points.values()), _searches(settings, grid))
 
 
@@ -194,7 +192,7 @@ def _check_watching(settings: list[Setting], grid: Grid, spec: SweepSpec, proble
         problems.append(Problem(("early_stopping",), "has no effect: no mechanism learns; leave it out"))
     elif blind is not None:
         problems.append(Problem(("early_stopping",), _no_validation("early stopping", blind)))
-    if spec.execution.shards > 1:
+    if spec.execution.shards != 1:
         problems.append(
             Problem(
                 ("execution", "shards"),
@@ -361,15 +359,16 @@ def _weights_identity(
     return checked.weights_digest or checked.weights if is_path(model.weights) else checked.weights
 
 
-def _point(
+def _points(
     setting: Setting,
     identity: dict[str, Any],
     stages: tuple[StageConfig, ...],
-    seed: int,
+    seeds: Sequence[int],
     measures: tuple[MeasureConfig, ...],
-) -> Point:
+) -> Iterator[Point]:
+    """Yield the points of one chain, which differ in the seed alone."""
     if all(stage.name == "none" for stage in stages):
-        seed = 0  # nothing is drawn, so all seeds are the same point
+        seeds = (0,)  # nothing is drawn, so all seeds are the same point
     place = level_place(stages)
     name = None if place is None else level_name(stages[place])
     target = None if place is None else stages[place].target_accuracy_loss
@@ -400,7 +399,7 @@ def _point(
         "penalty": parameters.get("penalty"),
         "noise_std": parameters.get("noise_std"),
         "target_accuracy_loss": target,
-        "seed": seed,
+        "seed": None,
         "precision": setting.precision,
         "device_type": setting.device,
         "caveat": _caveat(setting, stages),
@@ -408,16 +407,17 @@ def _point(
     strength = (
         f"target loss {target:g}" if target is not None else f"{name} {parameters[name]:g}" if name else ""
     )
-    return Point(
-        point_id=point_id(identity, stages, seed),
-        curve_id=curve_id(identity, stages, seed),
-        label=" · ".join(part for part in (model.name, mechanism, strength, f"seed {seed}") if part),
-        setting=setting,
-        stages=stages,
-        seed=seed,
-        measures=measures,
-        fields=fields,
-    )
+    for seed in seeds:
+        yield Point(
+            point_id=point_id(identity, stages, seed),
+            curve_id=curve_id(identity, stages, seed),
+            label=" · ".join(part for part in (model.name, mechanism, strength, f"seed {seed}") if part),
+            setting=setting,
+            stages=stages,
+            seed=seed,
+            measures=measures,
+            fields={**fields, "seed": seed},
+        )
 
 
 def _caveat(setting: Setting, stages: tuple[StageConfig, ...]) -> str | None:

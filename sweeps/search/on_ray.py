@@ -122,7 +122,7 @@ class _Supply:
             if self._deaths[trial.trial_id] <= self._max_failures:
                 self._again.append(trial)
                 return
-            fail_dead_trials([trial], self._results, self._report)
+            fail_dead_trials([trial], self._results, self._report, {trial_id})
         elif number not in self._watcher.ended:
             return  # the run is being interrupted: it is not done, and will not be told
         self._searches.done(trial)

@@ -24,6 +24,7 @@ class Record:
         points: Sequence[Point],
         searches: Sequence[PlannedSearch],
         *,
+        places: float,
         recompute: Collection[str],
         started_at: datetime,
     ) -> None:
@@ -35,14 +36,17 @@ class Record:
             store: the results.
             points: known points.
             searches: what will be asked for.
+            places: trials that can run at once.
             recompute: names of measures to compute again.
             started_at: when the run began.
         """
         self._spec, self._source, self._store = spec, source, store
         self._points = {point.point_id: point for point in points}
         self._searches, self._recompute, self._started_at = tuple(searches), recompute, started_at
+        self._places = places
         self._before = store.completed(or_stopped=self.may_stop)
         self._found = list[dict[str, Any]]()
+        self._plan: Plan | None = None
 
     @property
     def may_stop(self) -> bool:
@@ -51,23 +55,28 @@ class Record:
 
     def plan(self) -> Plan:
         """Return the plan of all points known by now, against what the store held when the run began."""
-        return make_plan(
-            self._spec.name,
-            list(self._points.values()),
-            self._before,
-            shards=self._spec.execution.shards,
-            recompute=self._recompute,
-            salt=self._started_at.isoformat(),
-            searches=self._searches,
-        )
+        if self._plan is None:
+            self._plan = make_plan(
+                self._spec.name,
+                list(self._points.values()),
+                self._before,
+                shards=self._spec.execution.shards,
+                places=self._places,
+                recompute=self._recompute,
+                salt=self._started_at.isoformat(),
+                searches=self._searches,
+            )
+        return self._plan
 
     def add(self, points: Sequence[Point]) -> list[Trial]:
         """Take points that a search asks for; return the trials that they still take."""
         self._points |= {point.point_id: point for point in points}
+        self._plan = None
         self.write()
         completed = self._store.completed(or_stopped=self.may_stop)
+        shards = self._spec.execution.shards
         return make_plan(
-            self._spec.name, points, completed, shards=self._spec.execution.shards
+            self._spec.name, points, completed, shards=shards, places=self._places
         ).shard_trials()
 
     def conclude(self, found: list[dict[str, Any]]) -> None:

@@ -311,6 +311,17 @@ REFUSED = [
     ("SELECT * FROM read_parquet('https://example.org/x.parquet')", "disabled|Permission|extension"),
     ("SELECT * FROM glob('/etc/*')", "/etc"),
     ("SELECT * FROM enable_logging(storage = 'file', storage_path = '{root}/log')", "locked"),
+    ("SELECT * FROM read_blob('/etc/passwd')", "/etc/passwd"),
+    ("SELECT * FROM read_json('/etc/passwd')", "/etc/passwd"),
+    ("SELECT * FROM read_duckdb('/etc/passwd')", "/etc/passwd|does not exist"),
+    ("SELECT * FROM parquet_metadata('/etc/passwd')", "/etc/passwd"),
+    ("FROM sniff_csv('/etc/passwd')", "/etc/passwd"),
+    ("FROM read_text('file:///etc/passwd')", "/etc/passwd"),
+    ("FROM read_text(['{root}/hushsweep.json', '/etc/passwd'])", "/etc/passwd"),
+    ("FROM read_text('{root}/hushsweep.json/../../secret')", "secret"),
+    ("FROM query('COPY (SELECT 1) TO ''{root}/out.csv''')", "SELECT"),
+    ("SELECT getenv('HOME')", "getenv"),
+    ("FROM duckdb_secrets()", "secrets"),
     ("SELECT nam FROM measurements", "nam"),
     ("SELEC 1", "syntax error"),
 ]
@@ -331,6 +342,29 @@ def test_everything_else_is_refused_with_one_sentence(tmp_path: Path, sql: str, 
         run_query(root, sql.format(root=root))
     assert "\n" not in str(caught.value)
     assert sorted(os.walk(root)) == before
+
+
+def test_a_link_does_not_lead_out_of_the_results(tmp_path: Path, fill: Fill) -> None:
+    root = fill(tmp_path / "results").root
+    (tmp_path / "secret.txt").write_text("secret")
+    pq.write_table(arrow_schema("modes").empty_table(), tmp_path / "secret.parquet")
+    for folder in (root, root / "modes"):
+        folder.mkdir(exist_ok=True)
+        (folder / "file.txt").symlink_to(tmp_path / "secret.txt")
+        (folder / "linked.parquet").symlink_to(tmp_path / "secret.parquet")
+        (folder / "folder").symlink_to(tmp_path)
+        for sql in (
+            f"FROM read_text('{folder}/file.txt')",
+            f"FROM read_text('{folder}/folder/secret.txt')",
+            f"FROM read_parquet('{folder}/linked.parquet')",
+            f"FROM glob('{folder}/folder/*')",
+            f"FROM read_csv('{folder}/*/*.txt')",
+        ):
+            with pytest.raises(
+                QueryError, match=r"disabled by configuration|No files found|linked\.parquet"
+            ) as caught:
+                run_query(root, sql)
+            assert "\n" not in str(caught.value)
 
 
 def test_python_variables_cannot_be_read(tmp_path: Path) -> None:

@@ -219,3 +219,33 @@ def test_calibration_data_and_target_are_part_of_a_point() -> None:
     ids = [target("0.1"), target("0.2"), target("0.1, calibration: train")]
     assert all(len(found) == 4 for found in ids)
     assert len(set.union(*ids)) == 12
+
+
+SHARED = """
+name: planned
+dataset: {name: digits}
+model: {name: digits_mlp, weights: random, seed: [0, 1]}
+mechanism: [{name: gaussian, noise_scale: 1}, {name: ani, penalty: 1, epochs: 1}]
+measures: [{name: accuracy}, {name: hcr, images: 40, restarts: 1, rounds: 1}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("places", "parts"),
+    [(1, 1), (4, 1), (5, 2), (16, 4), (64, 10), (10_000, 10)],
+    ids=str,
+)
+def test_auto_shards_keep_all_places_busy_as_far_as_that_pays(places: int, parts: int) -> None:
+    """Four trials; those that learn are not cut, a part has four images of a costly measure at least."""
+    plan = plan_of(points_of(SHARED), shards="auto", places=places)
+    assert sorted(trial.shards for trial in plan.trials) == [1, 1, parts, parts]
+    assert plan.parts == len(plan.shard_trials()) == 2 + 2 * parts
+
+
+def test_auto_shards_without_a_costly_measure_are_blocks_of_activations() -> None:
+    text = SHARED.replace(", {name: hcr, images: 40, restarts: 1, rounds: 1}", "")
+    points = points_of(text)
+    imagenet = replace(points[0].setting.info, size=50_000)
+    points = [replace(point, setting=replace(point.setting, info=imagenet)) for point in points]
+    plan = plan_of(points, shards="auto", places=1000)
+    assert max(trial.shards for trial in plan.trials) == 50_000 // 1024
