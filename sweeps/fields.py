@@ -5,15 +5,17 @@ import difflib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
+    Tag,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -113,6 +115,16 @@ def model_of_dataclass(
         required = field.default is dataclasses.MISSING
         fields[field.name] = (many, ...) if required else (many | None, None)
     return create_model(f"{cls.__name__}Spec", __base__=SpecModel, __doc__=cls.__doc__, **{**fields, **extra})
+
+
+def _number_or_auto(value: object) -> str:
+    return "<auto>" if isinstance(value, str) else "<number>"
+
+
+OR_AUTO = Discriminator(_number_or_auto)
+"""Chooses, by the kind of value, between ``Annotated[..., NUMBER]`` and `AUTO`, so that a mistake is said once."""
+NUMBER = Tag("<number>")
+AUTO = Annotated[Literal["auto"], Tag("<auto>")]
 
 
 def problems_of(

@@ -67,6 +67,7 @@ EXECUTION_FIELDS = frozenset(
         "execution.max_failures",
         "execution.threads",
         "execution.feature_cache_gb",
+        "execution.timeout_s",
     }
 )
 SEEDED_WEIGHTS = ("train", "random", "prototype")

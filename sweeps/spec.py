@@ -1,12 +1,17 @@
 """The sweep file: what a user writes, checked as a whole, all mistakes reported at once."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from hushsweep.sweeps.allowed import check_allowed, refused_plug_ins
 from hushsweep.sweeps.errors import Problem, SpecError
 from hushsweep.sweeps.fields import (
+    AUTO,
+    NUMBER,
+    OR_AUTO,
     Listable,
     SpecModel,
     as_tuple,
@@ -96,9 +101,12 @@ class ExecutionSpec(SpecModel):
     """How to run. Nothing here changes a number or an id."""
 
     batch_size: Count = Field(default=64, description="images per forward pass")
-    shards: Count = Field(default=1, description="parts into which a trial's images are cut")
-    cpus_per_trial: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    shards: Annotated[Annotated[Count, NUMBER] | AUTO, OR_AUTO] = Field(
+        default=1,
+        description="parts into which a trial's images are cut; auto: enough to keep all workers busy",
+    )
+    cpus_per_trial: Annotated[Annotated[float, Field(gt=0), NUMBER] | AUTO, OR_AUTO] = "auto"
+    gpus_per_trial: Annotated[Annotated[float, Field(ge=0), NUMBER] | AUTO, OR_AUTO] = "auto"
     max_concurrent_trials: Count | None = Field(default=None, description="default: as many as fit")
     max_failures: Annotated[int, Field(ge=0)] = Field(
         default=2, description="times a trial whose worker died is repeated"
@@ -108,6 +116,9 @@ class ExecutionSpec(SpecModel):
     )
     feature_cache_gb: Annotated[float, Field(ge=0)] = Field(
         default=20, description="largest feature cache of one trial, GB"
+    )
+    timeout_s: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="seconds without progress after which a trial is ended; default: none"
     )
 
 
@@ -132,28 +143,42 @@ class SweepSpec(SpecModel):
     execution: ExecutionSpec = ExecutionSpec()
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read and check a sweep file.
+    def load(cls, path: Path | str, *, allow_plugins: Collection[str] = ()) -> Self:
+        """Read and check a sweep file, see :meth:`from_source`.
 
         Raises:
             SpecError: one line per mistake, with file, line and field.
         """
-        return cls.from_source(read_source(path))
+        return cls.from_source(read_source(path), allow_plugins=allow_plugins)
 
     @classmethod
-    def parse(cls, text: str, *, folder: Path | None = None) -> Self:
+    def parse(cls, text: str, *, folder: Path | None = None, allow_plugins: Collection[str] = ()) -> Self:
         """Read and check the text of a sweep file; relative paths start at ``folder``.
 
         Raises:
             SpecError: one line per mistake, with line and field.
         """
-        return cls.from_source(parse_source(text, folder=folder))
+        return cls.from_source(parse_source(text, folder=folder), allow_plugins=allow_plugins)
 
     @classmethod
-    def from_source(cls, source: Source) -> Self:
-        """Check a sweep that was read."""
+    def from_source(cls, source: Source, *, allow_plugins: Collection[str] = ()) -> Self:
+        """Check a sweep that was read.
+
+        Args:
+            source: the sweep.
+            allow_plugins: packages or modules whose code it may name; naming other code is a mistake, found before
+                anything is imported.
+
+        Raises:
+            SpecError: one line per mistake, with line and field.
+            RunError: ``allow_plugins`` is no list of packages or modules.
+        """
+        check_allowed(allow_plugins)
         if not isinstance(source.data, dict):
             raise source.report([Problem((), "expected keys and values (name, dataset, model, ...)")])
+        refused = refused_plug_ins(source.data, allow_plugins)
+        if refused:  # checking the rest would import them
+            raise source.report(refused)
         data, problems = dict(source.data), list[Problem]()
         for key in ("dataset", "model", "measures"):
             if key in data:

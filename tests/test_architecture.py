@@ -50,6 +50,20 @@ def test_imports_follow_the_arrows(path: Path) -> None:
             assert folder not in {"dashboards"}, f"{path} imports {top}"
 
 
+def test_what_a_sweep_file_names_is_imported_in_one_place() -> None:
+    """So that nothing is imported whose name was not looked at when the file was read."""
+    importing = {"import_module", "__import__", "spec_from_file_location", "run_path", "run_module"}
+    found = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+                runs = called in importing or ast.unparse(node.func) in {"exec", "eval", "compile"}
+                own = bool(node.args) and ast.unparse(node.args[0]).lstrip("f").startswith("'hushsweep.")
+                found |= {(str(path.relative_to(ROOT)), called)} if runs and not own else set()
+    assert found == {("datasets/plugins.py", "import_module")}
+
+
 def test_packages_are_those_on_disk() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     on_disk = {

@@ -24,6 +24,7 @@ TASK = ", task: less_than_5"
 def call(folder: Path, text: str, command: str = "run"):
     (folder / "small.yaml").write_text(text)
     options = ["--local", "--no-mlflow"] if command == "run" else []
+    options += ["--allow-plugins", "learning_support"]
     arguments = [command, str(folder / "small.yaml"), "--results", str(folder / "r"), *options]
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 

@@ -22,6 +22,7 @@ measures: {name: accuracy}
 def call(folder: Path, text: str, command: str = "plan"):
     (folder / "small.yaml").write_text(text)
     arguments = [command, str(folder / "small.yaml"), "--results", str(folder / "r")]
+    arguments += ["--allow-plugins", "learning_support"]
     arguments += ["--local", "--no-mlflow"] if command == "run" else []
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 

@@ -247,6 +247,7 @@ mechanism:
 measures: {name: accuracy}
 """,
         tmp_path,
+        allow_plugins=["masking_plugin"],
     )
     assert summary.exit_code == 0, summary.failures
     hits = run_query(
