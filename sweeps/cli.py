@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from hushsweep.sweeps.jobs import Jobs
     from hushsweep.sweeps.planner import Plan, PlannedTrial
     from hushsweep.sweeps.session import Summary
 
@@ -30,6 +31,17 @@ app = typer.Typer(
 Spec = Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")]
 Results = Annotated[Path, typer.Option("--results", help="The results folder.", metavar="DIR")]
 RESULTS = Path("results")
+AllowPlugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Let the sweep file name code of this package or module (repeatable).", metavar="PACKAGE"
+    ),
+]
+JobAddress = Annotated[
+    str, typer.Option("--address", help="Dashboard of the head node, http://HEAD:8265.", metavar="URL")
+]
+JobName = Annotated[str, typer.Argument(help="Id of a job, see hushsweep jobs.", metavar="JOB")]
+Insecure = Annotated[bool, typer.Option(help="Allow an --address without a Ray token.")]
 
 
 def main() -> None:
@@ -57,14 +69,15 @@ def plan(
     spec: Spec,
     results: Results = RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    allow_plugins: AllowPlugins = None,
 ) -> None:
     """Show points, trials, what the store holds already and what the rest will cost; runs nothing."""
     with _sentences():
         from hushsweep.sweeps.session import plan as make
 
-        planned = make(spec, results=results)
+        planned = make(spec, results=results, allow_plugins=allow_plugins or ())
         if as_json:
-            typer.echo(json.dumps(_plan_json(planned), indent=2))
+            typer.echo(json.dumps(_plan_json(planned)))  # not indented: Python would take ten times as long
         else:
             _print_plan(planned, Console())
 
@@ -77,11 +90,12 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Address of a running Ray cluster, e.g. auto.", metavar="ADDR")
     ] = None,
-    insecure: Annotated[bool, typer.Option(help="Allow an --address without a Ray token.")] = False,
+    insecure: Insecure = False,
     recompute: Annotated[
         list[str] | None, typer.Option(help="Compute this measure again (repeatable).", metavar="MEASURE")
     ] = None,
     mlflow: Annotated[bool, typer.Option(help="Mirror the rows to MLflow while running.")] = True,
+    allow_plugins: AllowPlugins = None,
 ) -> None:
     """Compute what is missing of a sweep: rows in Parquet, runs in MLflow, a figure.
 
@@ -106,10 +120,81 @@ def run(
             insecure=insecure,
             recompute=recompute or (),
             mirror=mlflow,
+            allow_plugins=allow_plugins or (),
             watch=watch,
         )
         _print_summary(summary, spec, console)
     raise typer.Exit(summary.exit_code)
+
+
+@app.command(
+    epilog="Example: hushsweep submit quickstart.yaml --address http://127.0.0.1:8265 --results /shared/results"
+)
+def submit(
+    spec: Spec,
+    address: JobAddress,
+    results: Annotated[
+        Path, typer.Option("--results", help="The results folder on every node, absolute.", metavar="DIR")
+    ],
+    follow: Annotated[bool, typer.Option("--follow", help="Show the job's log until it ends.")] = False,
+    insecure: Insecure = False,
+    mlflow: Annotated[bool, typer.Option(help="Mirror the rows to MLflow while running.")] = True,
+    allow_plugins: AllowPlugins = None,
+) -> None:
+    """Run a sweep as a job of a Ray cluster, which needs Ray and our dependencies: hushsweep comes along.
+
+    Exit code: 0 submitted, 2 the input was wrong; with --follow that of the run, 130 if the job was stopped.
+    """
+    with _sentences():
+        from hushsweep.sweeps.jobs import Jobs
+        from hushsweep.sweeps.reports import print_submitted
+        from hushsweep.sweeps.submit import check_sweep
+        from hushsweep.sweeps.submit import submit as start
+
+        allowed = allow_plugins or ()
+        checked = check_sweep(spec, results, allow_plugins=allowed)
+        there = Jobs(address, insecure=insecure)
+        job = start(checked, spec, there, results=results, mirror=mlflow, allow_plugins=allowed)
+        print_submitted(job, spec, there.address, results, Console())
+        code = _follow(there, job) if follow else 0
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: hushsweep jobs --address http://127.0.0.1:8265")
+def jobs(address: JobAddress, insecure: Insecure = False) -> None:
+    """List the sweeps that are, or were, jobs of a cluster."""
+    with _sentences():
+        from hushsweep.sweeps.jobs import Jobs, print_jobs
+
+        print_jobs(Jobs(address, insecure=insecure).ours(), Console())
+
+
+@app.command(epilog="Example: hushsweep logs quickstart-1a2b3c4d --address http://127.0.0.1:8265 --follow")
+def logs(
+    job: JobName,
+    address: JobAddress,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+    insecure: Insecure = False,
+) -> None:
+    """Show what a job has printed; with --follow until it ends, with the exit code of the run."""
+    with _sentences():
+        from hushsweep.sweeps.jobs import Jobs
+
+        there = Jobs(address, insecure=insecure)
+        if follow:
+            raise typer.Exit(_follow(there, job))
+        typer.echo(there.log(job), nl=False)
+
+
+@app.command(epilog="Example: hushsweep stop quickstart-1a2b3c4d --address http://127.0.0.1:8265")
+def stop(job: JobName, address: JobAddress, insecure: Insecure = False) -> None:
+    """End a job as Ctrl-C would: what is complete stays, and submitting again goes on."""
+    with _sentences():
+        from hushsweep.sweeps.jobs import Jobs
+
+        ended = Jobs(address, insecure=insecure).stop(job)
+        typer.echo(f"{job}: {ended.state.lower()}; what is complete is kept, submitting it again goes on")
+    raise typer.Exit(int(ended.exit_code is None))
 
 
 @app.command(epilog="Example: hushsweep status quickstart")
@@ -304,13 +389,24 @@ def compact(results: Results = RESULTS) -> None:
                 )
 
 
-@app.command(epilog="Example: hushsweep doctor")
-def doctor(results: Results = RESULTS) -> None:
-    """Show what this machine can do (devices, Ray, MLflow, data, disk), each with its mend."""
+@app.command(epilog="Example: hushsweep doctor; hushsweep doctor --address auto --results /shared/results")
+def doctor(
+    results: Results = RESULTS,
+    address: Annotated[
+        str | None, typer.Option(help="Look at every node of this Ray cluster, e.g. auto.", metavar="ADDR")
+    ] = None,
+    insecure: Insecure = False,
+) -> None:
+    """Show what this machine, or every node of a cluster, can do (devices, Ray, data, disk), each with its mend."""
     with _sentences():
         from hushsweep.sweeps.reports import print_health
 
-        healthy = print_health(results, Console())
+        if address is None:
+            healthy = print_health(results, Console())
+        else:
+            from hushsweep.sweeps.nodes import check_nodes
+
+            healthy = check_nodes(address, results, insecure=insecure, console=Console())
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -325,6 +421,18 @@ def ui(
 
         code = serve_ui(results, port, Console())
     raise typer.Exit(code)
+
+
+def _follow(jobs: "Jobs", job: str) -> int:
+    """Show a job's log until it ends; Ctrl-C ends the showing, not the job."""
+    try:
+        ended = jobs.follow(job, lambda text: typer.echo(text, nl=False))
+    except KeyboardInterrupt:
+        typer.echo(f"{job} goes on; to end it: hushsweep stop {job} --address {jobs.address}", err=True)
+        return 130
+    typer.echo(f"{job}: {ended.state.lower()}")
+    assert ended.exit_code is not None, "it has ended"
+    return ended.exit_code
 
 
 @contextlib.contextmanager
@@ -360,7 +468,7 @@ def _print_start(planned: "Plan", console: Console) -> None:
     there = f", {planned.existing} of them there already" if planned.existing else ""
     console.print(
         f"[bold]{planned.sweep}[/]: {len(planned.points)} points, {planned.wanted} measures{there}; "
-        f"{planned.missing} to compute in {len(planned.trials) * planned.shards} trials"
+        f"{planned.missing} to compute in {planned.parts} trials"
     )
     for search in planned.searches:
         there = ", ".join(f"{level:g}" for level in sorted(search.known))
@@ -417,7 +525,7 @@ def _plan_json(planned: "Plan") -> dict[str, Any]:
         "wanted": planned.wanted,
         "existing": planned.existing,
         "missing": planned.missing,
-        "shards": planned.shards,
+        "shards": max((trial.shards for trial in planned.trials), default=1),
         "searches": [vars(search) for search in planned.searches],
         "trials": [
             {

@@ -13,14 +13,14 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.sweeps.errors import RunError
-from hushsweep.sweeps.runner import RunnerOptions
+from hushsweep.sweeps.runner import RunnerOptions, places_of
 from hushsweep.sweeps.spec import ExecutionSpec
 from hushsweep.workers.commit import commit_failures
 from hushsweep.workers.devices import resolve_device
@@ -28,7 +28,7 @@ from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.trial import Execution, Trial
 
 _REPORT_EVERY = 1.0
-"""Seconds between two reports of a trial that has nothing but images to report."""
+"""Seconds between two reports of a trial, each of which is a round through Tune's loop; epochs do not wait."""
 _SCRATCH = "tune"
 
 
@@ -56,7 +56,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
             pending = [pending[index] for index in sorted(watcher.died - watcher.ended)]
             if not pending:
                 return
-    fail_dead_trials(pending, results, report)
+    fail_dead_trials(pending, results, report, watcher.attempts)
 
 
 def _run_round(
@@ -162,13 +162,14 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     already = ray.is_initialized()
     if not already:
         try:
-            ray.init(
-                address=address or "local",  # else Ray would join whatever RAY_ADDRESS names
-                include_dashboard=False if address is None else None,
-                log_to_driver=False,
-                logging_level="ERROR",
-                configure_logging=True,
-            )
+            with _elsewhere():
+                ray.init(
+                    address=address or "local",  # else Ray would join whatever RAY_ADDRESS names
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    configure_logging=True,
+                )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             text = " ".join(str(error).split())[:300]
             raise RunError(
@@ -182,15 +183,28 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
-def cluster_device(address: str, execution: ExecutionSpec) -> str:
-    """Ask a worker of a cluster which type of device it computes on."""
+def _elsewhere() -> contextlib.AbstractContextManager[None]:
+    """Be in a folder of our own, unless Python imports from the working folder anyway.
+
+    Ray lets its workers import from the folder in which it is started, before anything that is installed. Beside a
+    stranger's sweep file may lie a stranger's torch.py.
+    """
+    here = Path.cwd()
+    if any(Path(entry).absolute() == here for entry in sys.path):
+        return contextlib.nullcontext()
+    return contextlib.chdir(token_file().parent)
+
+
+def look_at_cluster(address: str, execution: ExecutionSpec) -> tuple[str, float]:
+    """Ask a worker of a cluster which type of device it computes on; return that and the trials that run at once."""
     with ray_cluster(address):
         import ray
 
-        gpus = 0 if execution.gpus_per_trial == 0 or not ray.cluster_resources().get("GPU") else 0.01
+        total = ray.cluster_resources()
+        gpus = 0 if execution.gpus_per_trial == 0 or not total.get("GPU") else 0.01
         probe = ray.remote(num_cpus=0.01, num_gpus=gpus)(_probe_device)
         found: str = ray.get(probe.remote())
-    return found
+    return found, places_of(execution, total.get("CPU", 0.0), total.get("GPU", 0.0))
 
 
 def _probe_device() -> str:
@@ -223,9 +237,7 @@ def choose_resources(execution: ExecutionSpec, trials: Sequence[Trial]) -> tuple
     gpus = execution.gpus_per_trial
     if gpus == "auto":
         gpus = 1.0 if total_gpus else 0.0
-    places = total_gpus / gpus if gpus else total_cpus
-    if execution.max_concurrent_trials:
-        places = min(places, execution.max_concurrent_trials)
+    places = places_of(execution, total_cpus, total_gpus)
     if execution.cpus_per_trial != "auto":
         cpus = execution.cpus_per_trial
     else:  # a trial alone on a machine takes all of it; GPUs share the cores among them
@@ -249,6 +261,7 @@ def execution_of(spec: ExecutionSpec, cpus: float) -> Execution:
         threads=threads,
         decode_threads=threads,
         feature_cache_gb=spec.feature_cache_gb,
+        timeout_s=spec.timeout_s,
     )
 
 
@@ -293,7 +306,7 @@ def trial_of(config: dict[str, Any], trials: Sequence[Trial]) -> Trial:
 
 
 class _Reporter:
-    """Adds up a trial's progress and passes it to Tune now and then; at once when rows became durable, or an epoch.
+    """Adds up a trial's progress and passes it to Tune now and then; an epoch at once.
 
     Tune may end the trial instead of returning from a report: the process goes on, the trial's code does not.
     """
@@ -310,7 +323,7 @@ class _Reporter:
         if progress.epoch is not None and progress.score is not None:
             epoch = {"epoch": progress.epoch, "epochs": progress.epochs, "score": progress.score}
             tune.report({**self.flush(), **epoch})
-        elif progress.complete or progress.failed or time.monotonic() - self._last > _REPORT_EVERY:
+        elif time.monotonic() - self._last > _REPORT_EVERY:
             tune.report(self.flush())
 
     def flush(self) -> dict[str, int]:
@@ -325,6 +338,8 @@ class Watcher:
     def __init__(self, report: Report) -> None:
         self._report = report
         self.ended, self.died = set[int](), set[int]()
+        self.attempts = set[str]()
+        """Of those that died, as Ray calls them in the rows that they left."""
         self.store_error: str | None = None
 
     def stopped(self, trial: int, rows: int) -> None:
@@ -350,6 +365,7 @@ class Watcher:
 
             def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
                 watcher.died.add(trial.config["trial"])
+                watcher.attempts.add(trial.trial_id)
 
         return Callback()
 
@@ -380,13 +396,29 @@ class Watcher:
             self._report(Progress(*(int(result.get(name, 0)) for name in ("images", "complete", "failed"))))
 
 
-def fail_dead_trials(trials: Sequence[Trial], results: Path, report: Report) -> None:
-    """Give every point of a trial whose worker kept dying a row that says so, unless it is complete."""
+def fail_dead_trials(
+    trials: Sequence[Trial], results: Path, report: Report, attempts: Collection[str]
+) -> None:
+    """Give every point of a trial whose worker kept dying a row that says so, unless it is complete.
+
+    Rows of its last attempt, one of ``attempts``, say more and stay: a worker that got nowhere tells where it stood.
+    """
     store = Store(results)
-    completed = store.completed()
+    completed, told = store.completed(), _failed_in(store, attempts)
     reason = "the worker died on every attempt (out of memory, or killed); dmesg or Ray's logs may say why"
     for trial in trials:
         pairs = {(point.point_id, measure.measure_id) for point in trial.points for measure in point.measures}
-        failures = dict.fromkeys(pairs - completed, reason)
+        failures = dict.fromkeys(pairs - completed - told, reason)
         commit_failures(store, trial, failures, {"computed_at": datetime.now(UTC)})
-        report(Progress(failed=len(failures)))
+        report(Progress(failed=len(pairs - completed)))
+
+
+def _failed_in(store: Store, attempts: Collection[str]) -> set[tuple[str, str]]:
+    """(point_id, measure_id) of the failed rows that these attempts left."""
+    columns = ["point_id", "measure_id", "status", "ray_trial_id"]
+    rows = store.read("measurements", columns=columns).to_pylist()
+    return {
+        (row["point_id"], row["measure_id"])
+        for row in rows
+        if row["status"] == "failed" and row["ray_trial_id"] in attempts
+    }

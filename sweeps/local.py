@@ -13,7 +13,7 @@ from hushsweep.workers.trial import Execution, Trial
 
 
 def run_local(trials: Sequence[Trial], *, results: Path, options: RunnerOptions, report: Report) -> None:
-    """Run trials in this process.
+    """Run trials in this process, which ends with exit code 1 where one gets nowhere for ``timeout_s`` seconds.
 
     Raises:
         StoreError: the results folder cannot be written.
@@ -44,6 +44,7 @@ def execution_here(options: RunnerOptions) -> Execution:
         threads=execution.threads or os.cpu_count() or 1,
         decode_threads=os.cpu_count() or 1,
         feature_cache_gb=execution.feature_cache_gb,
+        timeout_s=execution.timeout_s,
     )
 
 

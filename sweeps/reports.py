@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -232,6 +233,22 @@ def print_status(results: Path, sweep: str | None, console: Console) -> None:
             reasons[failure.reason] = reasons.get(failure.reason, 0) + 1
         for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
             console.print(f"[red]{status.sweep}: {count} failed:[/] {escape(reason)}", soft_wrap=True)
+
+
+def print_submitted(job: str, spec: Path, address: str, results: Path, console: Console) -> None:
+    """Print a job's id and what can be done with it."""
+    where = f"--address {address}"
+    console.print(f"submitted: [bold]{escape(job)}[/]\nNext:", highlight=False)
+    for what, command in (
+        ("log", f"logs {job} {where} --follow"),
+        ("jobs", f"jobs {where}"),
+        ("end it", f"stop {job} {where}"),
+        (
+            "go on",
+            f"submit {shlex.quote(str(spec))} {where} --results {shlex.quote(str(results))}   (once it has ended)",
+        ),
+    ):
+        console.print(f"  {what:<6} {_program()} {escape(command)}", soft_wrap=True, highlight=False)
 
 
 def print_health(results: Path, console: Console) -> bool:

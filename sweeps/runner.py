@@ -1,5 +1,6 @@
 """What the local runner and the Ray driver have in common."""
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from hushsweep.sweeps.search.judge import Judge
 from hushsweep.sweeps.spec import ExecutionSpec
 from hushsweep.workers.progress import Report
 from hushsweep.workers.trial import Trial
+
+COMMIT_VARIABLE = "HUSHSWEEP_COMMIT"
+"""Names the commit where hushsweep came along with a job, out of the checkout that it was submitted from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,23 @@ class Runner(Protocol):
         ...
 
 
+def places_of(execution: ExecutionSpec, cpus: float, gpus: float) -> float:
+    """Return how many trials so many CPUs and GPUs run at once."""
+    asked = execution.gpus_per_trial
+    if asked == "auto":
+        asked = 1.0 if gpus else 0.0
+    each = 1.0 if execution.cpus_per_trial == "auto" else execution.cpus_per_trial
+    places = gpus / asked if asked else cpus / each
+    return min(places, execution.max_concurrent_trials or places)
+
+
+def places_here(execution: ExecutionSpec) -> float:
+    """Return how many trials this machine runs at once."""
+    import torch
+
+    return places_of(execution, float(os.cpu_count() or 1), float(torch.cuda.device_count()))
+
+
 def git_commit() -> str | None:
     """Return the commit of the checkout that hushsweep runs from, with ``+`` where it has changes; else None."""
     file = Path(__file__)
@@ -49,5 +70,5 @@ def git_commit() -> str | None:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get(COMMIT_VARIABLE)
     return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")

@@ -1,7 +1,6 @@
 """One run of a sweep: plan, compute what is missing, mirror, draw, and say what came out."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
@@ -11,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hushsweep.datasets.results import Store
+from hushsweep.sweeps.address import check_token
 from hushsweep.sweeps.errors import RunError
 from hushsweep.sweeps.planner import Plan, make_plan
 from hushsweep.sweeps.resolve import Point, Resolved, Searched, resolve_sweep
-from hushsweep.sweeps.runner import Runner, RunnerOptions, git_commit
+from hushsweep.sweeps.runner import Runner, RunnerOptions, git_commit, places_here
 from hushsweep.sweeps.search.judge import Judge
 from hushsweep.sweeps.search.record import Record
 from hushsweep.sweeps.search.run import run_searches
@@ -57,15 +57,20 @@ class Summary:
         return 130 if self.interrupted else int(self.missing > 0)
 
 
-def plan(path: Path | str, *, results: Path | str = "results") -> Plan:
+def plan(path: Path | str, *, results: Path | str = "results", allow_plugins: Collection[str] = ()) -> Plan:
     """Return what ``run`` would do; nothing is written.
 
+    Args:
+        path: the sweep file.
+        results: the results folder.
+        allow_plugins: packages or modules whose code the sweep file may name; it is imported.
+
     Raises:
-        SpecError: the sweep file is wrong.
+        SpecError: the sweep file is wrong, or names other code.
         StoreError: the results folder is damaged or of a newer version.
     """
     source = read_source(path)
-    spec = SweepSpec.from_source(source)
+    spec = SweepSpec.from_source(source, allow_plugins=allow_plugins)
     store = existing_store(results)
     may_stop = spec.early_stopping is not None
     completed = store.completed(or_stopped=may_stop) if store else set()
@@ -76,6 +81,7 @@ def plan(path: Path | str, *, results: Path | str = "results") -> Plan:
         [*resolved.points, *_known_points(searches, resolved)],
         completed,
         shards=spec.execution.shards,
+        places=places_here(spec.execution),
         searches=[known for _, known in searches],
     )
 
@@ -111,6 +117,7 @@ def run(
     insecure: bool = False,
     recompute: Collection[str] = (),
     mirror: bool = True,
+    allow_plugins: Collection[str] = (),
     watch: Callable[[Plan], contextlib.AbstractContextManager[Report]] | None = None,
 ) -> Summary:
     """Compute what is missing of a sweep.
@@ -123,18 +130,19 @@ def run(
         insecure: allow an address without a Ray token in the environment.
         recompute: names of measures to compute again.
         mirror: also keep MLflow up to date.
+        allow_plugins: packages or modules whose code the sweep file may name; it runs here and on the workers.
         watch: shows progress while the run lasts.
 
     Raises:
-        SpecError: the sweep file is wrong.
+        SpecError: the sweep file is wrong, or names code that is not allowed.
         StoreError: the results folder cannot be used, or the sweep is being run already.
         RunError: the run cannot start.
     """
     _check_address(local, address, insecure)
     source = read_source(path)
-    spec = SweepSpec.from_source(source)
+    spec = SweepSpec.from_source(source, allow_plugins=allow_plugins)
     existing_store(results)  # one that cannot be used is refused before anything is fetched
-    device = None if address is None else _device_there(spec, address)
+    device, places = (None, 1.0) if local else _there(spec, address)
     resolved = resolve_sweep(spec, source, device=device, fetch=True)
     _check_recompute(recompute, resolved)
     store = Store(results)  # not before the sweep is known to be right: a mistake creates no folder
@@ -147,6 +155,7 @@ def run(
             store,
             [*resolved.points, *_known_points(searches, resolved)],
             [known for _, known in searches],
+            places=places,
             recompute=recompute,
             started_at=started_at,
         )
@@ -187,12 +196,8 @@ def run(
 def _check_address(local: bool, address: str | None, insecure: bool) -> None:
     if local and address:
         raise RunError("--local and --address: expected one of them, got both; leave one out")
-    token = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
-    if address and not token and not insecure:
-        raise RunError(
-            "--address: no Ray token is set, and whoever reaches an open cluster can run code on it; "
-            "set RAY_AUTH_TOKEN_PATH to the cluster's token file (and RAY_AUTH_MODE=token), or pass --insecure"
-        )
+    if address:
+        check_token(insecure=insecure)
 
 
 def _check_recompute(recompute: Collection[str], resolved: Resolved) -> None:
@@ -203,13 +208,17 @@ def _check_recompute(recompute: Collection[str], resolved: Resolved) -> None:
             raise RunError(f"--recompute {name}: the sweep has no such measure; it has {', '.join(names)}")
 
 
-def _device_there(spec: SweepSpec, address: str) -> str:
-    """Type of the devices of a cluster: as the sweep says, else as a worker there finds."""
-    if spec.device != "auto":
-        return spec.device
-    from hushsweep.sweeps.driver import cluster_device
+def _there(spec: SweepSpec, address: str | None) -> tuple[str | None, float]:
+    """Type of the devices that will do the work, None if they are this machine's, and trials that can run at once."""
+    if address is None:
+        return None, places_here(spec.execution)
+    asks = spec.device == "auto" or spec.execution.shards == "auto"
+    if not asks:
+        return spec.device, 1.0
+    from hushsweep.sweeps.driver import look_at_cluster
 
-    return cluster_device(address, spec.execution)
+    found, places = look_at_cluster(address, spec.execution)
+    return found if spec.device == "auto" else spec.device, places
 
 
 def _runner(local: bool) -> Runner:
@@ -259,7 +268,8 @@ def _mirror_beside(store: Store, sweep: str, *, enabled: bool) -> Iterator[Calla
         return
     store.cache_dir.mkdir(parents=True, exist_ok=True)
     log = store.cache_dir / "mirror.log"
-    command = [sys.executable, "-m", "hushsweep.dashboards.tracking"]
+    # -P, since a stranger's sweep file may lie in the working folder, and a stranger's mlflow.py beside it
+    command = [sys.executable, "-P", "-m", "hushsweep.dashboards.tracking"]
     command += ["--results", str(store.root), "--sweep", sweep, "--follow"]
     with log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603
@@ -311,7 +321,8 @@ def _summarise(
     planned = {(p.point_id, m.measure_id) for t in plan.trials for p in t.points for m in p.measures}
     if since is not None:  # computed again on purpose: what was there before does not count
         completed = (completed - planned) | _completed_since(store, since)
-    missing, stopped = len(wanted - completed), (wanted & completed) - store.completed()
+    missing = len(wanted - completed)
+    stopped = (wanted & completed) - store.completed() if record.may_stop else set()
     return Summary(
         sweep=plan.sweep,
         results=store.root,

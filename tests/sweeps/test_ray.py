@@ -163,16 +163,17 @@ def test_a_killed_worker_costs_nothing_but_time(sweep: Path, reference: Path, tm
 
 def test_a_trial_that_keeps_dying_leaves_a_row_per_point(tmp_path: Path) -> None:
     (tmp_path / "dying_plugin.py").write_text(DYING)
+    allowed = ("--no-mlflow", "--allow-plugins", "dying_plugin")
     path, results = tmp_path / "cluster.yaml", tmp_path / "results"
     path.write_text(DYING_SWEEP)
-    code, output = finish(start(path, results, "--no-mlflow", PYTHONPATH=str(tmp_path)))
+    code, output = finish(start(path, results, *allowed, PYTHONPATH=str(tmp_path)))
     assert code == 1, output
     assert "failed: the worker died on every attempt" in " ".join(output.split())
     rows = run_query(results, "SELECT point_id, status FROM measurements").to_pylist()
     assert [row["status"] for row in rows] == ["failed", "failed"]
     assert len({row["point_id"] for row in rows}) == 2
     path.write_text(DYING_SWEEP.replace("[1, 2]", "[3, 4]"))
-    code, output = finish(start(path, results, "--no-mlflow", PYTHONPATH=str(tmp_path)))
+    code, output = finish(start(path, results, *allowed, PYTHONPATH=str(tmp_path)))
     assert code == 0, output
 
 

@@ -1,4 +1,4 @@
-"""`verify` finds what was lost, doubled, changed or damaged, and nothing where all is well; `compact` changes nothing."""
+"""`verify` finds what was lost, doubled, changed or damaged, and nothing where all is well; `compact` moves no row."""
 
 import shutil
 from collections.abc import Callable

@@ -1,0 +1,142 @@
+"""A Ray cluster of real processes on this machine: every node has a loopback address and a folder of its own."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+PATIENCE = 400
+
+
+class Cluster:
+    """Nodes with one CPU each, a token, and the dashboard on loopback."""
+
+    def __init__(self, python: str, **environment: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="hs"))  # short: the names of Ray's sockets have to fit
+        self.token = self.folder / "token"
+        self.token.touch(mode=0o600)
+        self.token.write_text("0123456789abcdef" * 4)
+        self._python, self._environment = python, environment
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._port, self._dashboard = free_port("127.0.0.2"), free_port("127.0.0.1")
+        self.address = f"127.0.0.2:{self._port}"
+        self.dashboard = f"http://127.0.0.1:{self._dashboard}"
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What a user of the cluster has in the environment."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+
+    def start_head(self) -> None:
+        self._start(
+            "127.0.0.2",
+            *("--head", f"--port={self._port}", f"--ray-client-server-port={free_port('127.0.0.2')}"),
+            *(
+                "--include-dashboard=true",
+                "--dashboard-host=127.0.0.1",
+                f"--dashboard-port={self._dashboard}",
+            ),
+        )
+        self._wait(lambda: answers(self.dashboard))
+
+    def start_node(self, host: str, **environment: str) -> None:
+        self._start(host, f"--address={self.address}", **environment)
+
+    def _start(self, host: str, *options: str, **environment: str) -> None:
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self._nodes[host] = subprocess.Popen(
+            [
+                *(self._python, "-m", "ray.scripts.scripts", "start", "--block", *options),
+                *(f"--node-ip-address={host}", "--num-cpus=1", "--object-store-memory=157286400"),
+                *(f"--temp-dir={self.folder / host}", "--min-worker-port=0", "--max-worker-port=0"),
+                f"--dashboard-agent-listen-port={free_port(host)}",
+            ],
+            stdout=(self.folder / f"{host}.log").open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={
+                **outside,
+                "PATH": f"{Path(self._python).parent}:{os.environ['PATH']}",
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "OMP_NUM_THREADS": "1",
+                **self.secrets,
+                **self._environment,
+                **environment,
+            },
+        )
+
+    def processes(self, host: str) -> list[psutil.Process]:
+        """Processes of a node; those that end while we look are left out."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self._nodes[host].pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+    def runs_trial(self, host: str) -> bool:
+        """Whether a worker of the node is at a trial."""
+        for process in self.processes(host):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "ray::ImplicitFunc" in " ".join(process.cmdline()):
+                    return True
+        return False
+
+    def kill(self, host: str) -> None:
+        """Kill all processes of a node, as a power cut would."""
+        for process in self.processes(host):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._nodes.pop(host).wait(timeout=60)
+
+    def _wait(self, condition) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            for host, process in self._nodes.items():
+                log = self.folder / f"{host}.log"
+                assert process.poll() is None, f"{host} ended:\n{log.read_text()}"
+            assert time.monotonic() < deadline, "the cluster does not come up"
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        for host in list(self._nodes):
+            self.kill(host)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def cluster(python: str = sys.executable, **environment: str) -> Iterator[Cluster]:
+    """A head; nodes are added, and all is killed at the end, whatever happens."""
+    started = Cluster(python, **environment)
+    try:
+        started.start_head()
+        yield started
+    finally:
+        started.close()
+
+
+def free_port(host: str) -> int:
+    """A port that is free now."""
+    with socket.socket() as listening:
+        listening.bind((host, 0))
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def answers(address: str) -> bool:
+    """Whether the dashboard answers, if only that it wants a token."""
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
