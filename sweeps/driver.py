@@ -28,7 +28,9 @@ from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.trial import Execution, Trial
 
 _REPORT_EVERY = 1.0
-"""Seconds between two reports of a trial, each of which is a round through Tune's loop; epochs do not wait."""
+"""Least seconds between two reports of a trial; epochs do not wait."""
+_REPORT_COST = 0.02
+"""Seconds that a report takes of the driver at most: a round through Tune's loop."""
 _SCRATCH = "tune"
 
 
@@ -109,6 +111,7 @@ def fit(
         results=str(results),
         execution=execution_of(options.execution, cpus),
         git_commit=options.git_commit,
+        report_every=_report_every(cpus, gpus),
     )
     scratch = results / "cache" / _SCRATCH
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -272,6 +275,7 @@ def _run_trial(
     results: str,
     execution: Execution,
     git_commit: str | None,
+    report_every: float,
 ) -> None:
     """Run one trial in a worker and pass its progress on."""
     import ray
@@ -279,7 +283,7 @@ def _run_trial(
 
     from hushsweep.workers.evaluate import evaluate
 
-    reporter = _Reporter()
+    reporter = _Reporter(report_every)
     try:
         evaluate(
             trial_of(config, trials),
@@ -299,6 +303,15 @@ def _run_trial(
     tune.report({**reporter.flush(), "ended": True})
 
 
+def _report_every(cpus: float, gpus: float) -> float:
+    """Return the seconds between two reports of a trial: those in which the driver can hear all that run at once."""
+    import ray
+
+    total = ray.cluster_resources()
+    at_once = total.get("GPU", 0.0) / gpus if gpus else total.get("CPU", 0.0) / cpus
+    return max(_REPORT_EVERY, _REPORT_COST * at_once)
+
+
 def trial_of(config: dict[str, Any], trials: Sequence[Trial]) -> Trial:
     """Return the trial that a configuration of Tune stands for: one known beforehand, or one that was asked for."""
     asked: Trial | None = config.get("asked")
@@ -311,7 +324,8 @@ class _Reporter:
     Tune may end the trial instead of returning from a report: the process goes on, the trial's code does not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: float) -> None:
+        self._every = every
         self._sum = {"images": 0, "complete": 0, "failed": 0}
         self._last = time.monotonic()
 
@@ -323,7 +337,7 @@ class _Reporter:
         if progress.epoch is not None and progress.score is not None:
             epoch = {"epoch": progress.epoch, "epochs": progress.epochs, "score": progress.score}
             tune.report({**self.flush(), **epoch})
-        elif time.monotonic() - self._last > _REPORT_EVERY:
+        elif time.monotonic() - self._last > self._every:
             tune.report(self.flush())
 
     def flush(self) -> dict[str, int]:

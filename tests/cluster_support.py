@@ -69,11 +69,16 @@ class Cluster:
                 "PATH": f"{Path(self._python).parent}:{os.environ['PATH']}",
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "OMP_NUM_THREADS": "1",
+                "HUSHSWEEP_CACHE": str(self.cache(host)),
                 **self.secrets,
                 **self._environment,
                 **environment,
             },
         )
+
+    def cache(self, host: str) -> Path:
+        """What a node keeps on a disk of its own."""
+        return self.folder / f"{host}-cache"
 
     def processes(self, host: str) -> list[psutil.Process]:
         """Processes of a node; those that end while we look are left out."""

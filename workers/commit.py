@@ -71,8 +71,9 @@ def commit(
     measured = [point for point in outcome.points if point.point_id not in outcome.inapplicable]
     if measured and not set(shards) <= store.names(table):
         return 0, {}
-    rows, failures = [], dict[str, str]()
+    rows, failures, reason = [], dict[str, str](), ""
     validation = outcome.validation()
+    per_image = store.read_by_point(table, shards, [point.point_id for point in measured])
     for point in outcome.points:
         base = _row(point, config, work_id, outcome)
         base["validation_top1"] = validation.get(point.point_id)
@@ -80,9 +81,13 @@ def commit(
             rows.append({**base, "status": "not_applicable", "reason": outcome.inapplicable[point.point_id]})
             continue
         try:
-            statistics = measure.summarise(store.read(table, names=shards, point_id=point.point_id))
+            _, own = next(per_image)
+            statistics = measure.summarise(own)
+        except StopIteration:  # a damaged file ended the reading, for the points that are left, too
+            failures[point.point_id] = reason
+            continue
         except ValueError as error:
-            failures[point.point_id] = str(error)
+            failures[point.point_id] = reason = str(error)
             continue
         rows += [
             {

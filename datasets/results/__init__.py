@@ -9,19 +9,20 @@ if TYPE_CHECKING:
     from hushsweep.datasets.results.compaction import compact as compact
     from hushsweep.datasets.results.files import LockHeldError as LockHeldError
     from hushsweep.datasets.results.files import StoreError as StoreError
+    from hushsweep.datasets.results.reading import read_whole as read_whole
     from hushsweep.datasets.results.schema import PROVENANCE_COLUMNS as PROVENANCE_COLUMNS
     from hushsweep.datasets.results.schema import SCHEMA_VERSION as SCHEMA_VERSION
     from hushsweep.datasets.results.schema import TABLES as TABLES
     from hushsweep.datasets.results.schema import arrow_schema as arrow_schema
     from hushsweep.datasets.results.store import Store as Store
-    from hushsweep.datasets.results.store import read_whole as read_whole
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "compaction": ["Compacted", "compact"],
         "files": ["LockHeldError", "StoreError"],
+        "reading": ["read_whole"],
         "schema": ["PROVENANCE_COLUMNS", "SCHEMA_VERSION", "TABLES", "arrow_schema"],
-        "store": ["Store", "read_whole"],
+        "store": ["Store"],
     },
 )

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from hushsweep.datasets.results.files import exclusive, write_atomically
 from hushsweep.datasets.results.listing import MERGED, REPLACES, replaced_by
+from hushsweep.datasets.results.reading import read_file
 from hushsweep.datasets.results.schema import TABLES, arrow_schema
-from hushsweep.datasets.results.store import PARQUET, Store, footer, read_file
+from hushsweep.datasets.results.store import PARQUET, Store, footer
 
 _LARGE = 128 * 2**20
 """Bytes of sources that make a file; one of half of that is left alone."""

@@ -4,11 +4,12 @@ import contextlib
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,12 +24,15 @@ from hushsweep.datasets.results.files import (
     write_json,
 )
 from hushsweep.datasets.results.listing import Listing
+from hushsweep.datasets.results.reading import read_file
 from hushsweep.datasets.results.rows import to_table
 from hushsweep.datasets.results.schema import SCHEMA_VERSION, TABLES, arrow_schema
 
 _MARKER = "hushsweep.json"
 PARQUET = {"compression": "zstd", "write_page_checksum": True}
 """How rows are written; the checksums are for ``hushsweep verify``."""
+_ROWS = 2**20
+"""Rows per image that are held at once while they are summarised."""
 ATTEMPTS = 5
 """Times that a reader looks again for files that were merged while it read."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*://")  # Path("s3://bucket") has lost one of its slashes
@@ -124,12 +128,12 @@ class Store:
         *,
         names: Iterable[str] | None = None,
         columns: Sequence[str] | None = None,
-        point_id: str | None = None,
+        points: Collection[str] | None = None,
     ) -> pa.Table:
         """Read the raw files of `table`, or those called `names`: superseded and failed rows too.
 
-        With `point_id` only that point's rows, and of a file in parts only the parts that may hold them. Of a file that
-        was merged with others, the rows of its computation: of all its shards.
+        With `points` only their rows, and of a file in parts only the parts that may hold them. Of a file that was
+        merged with others, the rows of its computation: of all its shards.
 
         What counts is decided by the views of ``hushsweep.dashboards.queries``.
 
@@ -145,16 +149,39 @@ class Store:
         wanted = None if names is None else sorted(check_name(name, "file name") for name in names)
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(FileGoneError):  # merged with others a moment ago
-                return self._read(table, wanted, schema, point_id)
-        return self._read(table, wanted, schema, point_id)
+                return self._read(table, wanted, schema, points)
+        return self._read(table, wanted, schema, points)
+
+    def read_by_point(
+        self, table: str, names: Iterable[str], points: Sequence[str]
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """Read the rows of each of `points` in files of `table`, several points at a time as memory allows.
+
+        Opening a file costs as much as it has parts, one per point: read point by point, the time would grow with
+        their square.
+
+        Raises:
+            StoreError: as :meth:`read`.
+        """
+        names = list(names)
+        size = len(self.read(table, names=names, columns=["point_id"]))
+        step = max(1, _ROWS * len(points) // max(1, size))
+        for start in range(0, len(points), step):
+            some = points[start : start + step]
+            rows = self.read(table, names=names, points=some)
+            place = pc.index_in(rows["point_id"], pa.array(some)).to_numpy()
+            rows = rows.take(np.argsort(place, kind="stable"))
+            ends = np.cumsum(np.bincount(place, minlength=len(some)))
+            for point, begin, end in zip(some, [0, *ends], ends, strict=False):
+                yield point, rows.slice(begin, end - begin)
 
     def _read(
-        self, table: str, names: Sequence[str] | None, schema: pa.Schema, point_id: str | None
+        self, table: str, names: Sequence[str] | None, schema: pa.Schema, points: Collection[str] | None
     ) -> pa.Table:
         listing = self.listing(table)
         chosen = sorted(listing.counted) if names is None else names
         places = dict.fromkeys(self._place(table, listing, name) for name in chosen)
-        parts = [read_file(path, schema, point_id, computation) for path, computation in places]
+        parts = [read_file(path, schema, points, computation) for path, computation in places]
         return pa.concat_tables([schema.empty_table(), *parts])
 
     def _place(self, table: str, listing: Listing, name: str) -> tuple[Path, tuple[str, str] | None]:
@@ -274,79 +301,3 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({error}); move it away and run the sweep again") from error
-
-
-def read_file(
-    path: Path,
-    schema: pa.Schema,
-    point_id: str | None = None,
-    computation: tuple[str, str] | None = None,
-) -> pa.Table:
-    """Read a file in the columns and types of `schema`, null where it is older than a column.
-
-    Args:
-        path: The file.
-        schema: Of the table, or of some of its columns.
-        point_id: Read this point's rows alone.
-        computation: Read the rows of this ``(computed_by, measure_id)`` alone.
-
-    Raises:
-        FileGoneError: it is not there.
-        StoreError: it is damaged.
-    """
-    keys = {} if computation is None else dict(zip(("computed_by", "measure_id"), computation, strict=True))
-    if point_id is not None:
-        keys["point_id"] = point_id
-    try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            present = file.schema_arrow.names
-            columns = [name for name in {*schema.names, *keys} if name in present]
-            if keys:
-                chosen = [
-                    n for n in range(file.num_row_groups) if _may_hold(file.metadata.row_group(n), keys)
-                ]
-                rows = file.read_row_groups(chosen, columns=columns, use_threads=False)
-            else:
-                rows = file.read(columns=columns, use_threads=False)
-    except FileNotFoundError as error:
-        raise FileGoneError(_unreadable(path, error)) from error
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(_unreadable(path, error)) from error
-    for name, value in keys.items():
-        rows = rows.filter(pc.equal(rows[name], value))
-    arrays = [
-        rows.column(field.name).cast(field.type) if field.name in present else pa.nulls(len(rows), field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def read_whole(table: str, path: Path) -> pa.Table:
-    """Read a file of `table` to its last byte and hold it against its checksums and the schema.
-
-    Raises:
-        StoreError: it is damaged, or its rows break a promise of the schema.
-    """
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            rows = file.read(use_threads=False)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(_unreadable(path, error)) from error
-    try:
-        return to_table(table, rows)
-    except StoreError as error:
-        raise StoreError(f"{path}: {error}; move it away and run the sweep again") from error
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    return f"{path}: cannot be read ({error}); move it away and run the sweep again to recompute its points"
-
-
-def _may_hold(group: pq.RowGroupMetaData, keys: Mapping[str, str]) -> bool:
-    """Tell from a row group's statistics whether it may have rows with these values."""
-    columns = (group.column(n) for n in range(group.num_columns))
-    found = {column.path_in_schema: column.statistics for column in columns if column.path_in_schema in keys}
-    return all(
-        statistics is None or not statistics.has_min_max or statistics.min <= keys[name] <= statistics.max
-        for name, statistics in found.items()
-    )

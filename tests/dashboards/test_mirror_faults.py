@@ -22,11 +22,11 @@ def test_two_mirrors_at_once_on_a_server_that_is_killed_double_no_run(tmp_path: 
             assert time.monotonic() < deadline
             time.sleep(0.1)
     outputs = [mirror.communicate(timeout=200)[0] for mirror in mirrors]
-    assert sorted(mirror.returncode for mirror in mirrors) == [1, 2], outputs
-    assert any("the rows are safe, mirror again later" in output for output in outputs), outputs
-    assert any("MLflow mirror of" in output and "is in use by process" in output for output in outputs), (
-        outputs
-    )
+    # the second waits some seconds for the first, and is refused or finds no server either
+    said = {1: "the rows are safe, mirror again later", 2: "is in use by process"}
+    assert {mirror.returncode for mirror in mirrors} in ({1}, {1, 2}), outputs
+    for mirror, output in zip(mirrors, outputs, strict=True):
+        assert said[mirror.returncode] in output
     with server(tmp_path / "server", port):
         again = subprocess.run(command, capture_output=True, text=True)
         assert again.returncode == 0, again.stderr

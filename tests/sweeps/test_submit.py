@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cluster_support import PATIENCE, Cluster, cluster
 from rows_support import assert_same_rows
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from hushsweep.dashboards import run_query
@@ -19,7 +20,7 @@ from hushsweep.datasets.results import Store
 from hushsweep.sweeps import run
 from hushsweep.sweeps.cli import app
 
-HEAD, WORKER = "127.0.0.2", "127.0.0.3"
+HEAD, WORKER, OTHER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 SWEEP = """
 name: submitted
 dataset: {name: digits, limit: 80}
@@ -33,6 +34,7 @@ execution: {shards: 2, cpus_per_trial: 1, threads: 1, max_failures: 3}
 """
 SLOW = SWEEP.replace("images: 32, restarts: 8, rounds: 4", "images: 80, restarts: 500, rounds: 500")
 """The same points with a measure that nobody waits for."""
+EXAMPLES = Path(__file__).parents[2] / "sweeps" / "examples"
 MISSING = """
 name: missing
 dataset: {name: imagefolder, root: /nowhere/images}
@@ -157,6 +159,40 @@ def test_a_sweep_is_stopped_submitted_again_and_loses_a_node(
     states = [line.split()[1::2][:3] for line in output.splitlines() if "submitted-" in line]
     assert [words[1:] for words in states] == [["submitted", "succeeded"], ["submitted", "stopped"]]
     assert states[1][0] == first
+
+
+def test_imagenet_dithering_outlives_a_node(nodes: Cluster, data_root: Path, tmp_path: Path) -> None:
+    """One trial per network, whose shards run on two nodes that share nothing but the results folder."""
+    path, results, reference = tmp_path / "imagenet.yaml", tmp_path / "results", tmp_path / "reference"
+    data = YAML(typ="safe").load(EXAMPLES.joinpath("imagenet_dithering.yaml").read_text())
+    data["dataset"] |= {"root": str(data_root / "imagenet-sample" / "val"), "limit": 24}
+    data["model"][0]["name"] = ["torchvision/resnet18", "torchvision/swin_t"]
+    data["mechanism"]["noise_scale"] = [0.5, 2, 32]
+    data["measures"][1] |= {"images": 4, "restarts": 1, "rounds": 1, "max_iterations": 8}
+    data["execution"] = {"shards": 4, "cpus_per_trial": 1, "threads": 1, "max_failures": 3}
+    YAML(typ="safe").dump({**data, "device": "cpu"}, path)
+    assert run(path, results=reference, local=True, mirror=False).exit_code == 0
+
+    nodes.start_node(OTHER)
+    job = subprocess.Popen(
+        command(
+            *("submit", path, "--results", results, "--no-mlflow", "--follow"),
+            *("--address", nodes.dashboard),
+        ),
+        env=environment(nodes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(lambda: job.poll() is not None or (nodes.runs_trial(HEAD) and nodes.runs_trial(OTHER)))
+    assert job.poll() is None, job.communicate()[0]
+    wait_for(lambda: any(nodes.cache(OTHER).glob("images/*/*")))  # it has read images of its own
+    nodes.kill(OTHER)
+    output, _ = job.communicate(timeout=PATIENCE)
+    assert job.returncode == 0, output
+    assert_same_rows(reference, results)
+    assert any(nodes.cache(HEAD).glob("images/*/*"))
+    assert not (results / "cache" / "images").exists()
 
 
 def test_a_mistake_that_only_the_cluster_sees_ends_with_the_exit_code_of_the_run(

@@ -76,9 +76,9 @@ def test_a_computation_is_read_from_the_merged_file_alone(store: Store) -> None:
     for number in range(3):
         write(store, f"t{number}")
     shards = ["t1.m.0of2", "t1.m.1of2"]
-    before = store.read("per_image/accuracy", names=shards, point_id="t1-p1").to_pylist()
+    before = store.read("per_image/accuracy", names=shards, points=["t1-p1"]).to_pylist()
     compact(store)
-    after = store.read("per_image/accuracy", names=shards, point_id="t1-p1").to_pylist()
+    after = store.read("per_image/accuracy", names=shards, points=["t1-p1"]).to_pylist()
     assert len(before) == 8
     assert sorted(before, key=str) == sorted(after, key=str)
 

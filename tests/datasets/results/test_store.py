@@ -334,9 +334,30 @@ def test_rows_in_parts_are_written_one_part_at_a_time_and_read_back_by_point(tmp
     path = store.write_parts("per_image/accuracy", "a.m.0of1", (part(f"p{n}") for n in range(20)))
     assert most <= 2
     assert pq.ParquetFile(path).num_row_groups == 20
-    assert store.read("per_image/accuracy", point_id="p7")["point_id"].to_pylist() == ["p7"] * 3
-    assert store.read("per_image/accuracy", point_id="missing").num_rows == 0
+    assert store.read("per_image/accuracy", points=["p7"])["point_id"].to_pylist() == ["p7"] * 3
+    assert store.read("per_image/accuracy", points=["missing"]).num_rows == 0
     assert store.read("per_image/accuracy").num_rows == 60
+    wanted = ["p7", "missing", "p19", "p0"]
+    found = store.read_by_point("per_image/accuracy", ["a.m.0of1"], wanted)
+    assert [(point, rows["point_id"].to_pylist()) for point, rows in found] == [
+        (point, [] if point == "missing" else [point] * 3) for point in wanted
+    ]
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 7, 100])
+def test_points_are_read_some_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
+) -> None:
+    monkeypatch.setattr("hushsweep.datasets.results.store._ROWS", rows_at_once)
+    points = [f"p{number}" for number in range(9)]
+    for shard in range(2):
+        ids = {"measure_id": "m", "computed_by": "a", "status": "complete"}
+        parts = ([{**ids, "point_id": p, "image_index": 2 * i + shard} for i in range(3)] for p in points)
+        store.write_parts("per_image/accuracy", f"a.m.{shard}of2", map(pa.Table.from_pylist, parts))
+    found = store.read_by_point("per_image/accuracy", ["a.m.0of2", "a.m.1of2"], points)
+    assert [(point, sorted(rows["image_index"].to_pylist())) for point, rows in found] == [
+        (point, list(range(6))) for point in points
+    ]
 
 
 def test_a_part_that_breaks_the_schema_leaves_no_file(tmp_path: Path) -> None:
