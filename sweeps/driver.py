@@ -307,7 +307,7 @@ def _report_every(cpus: float, gpus: float) -> float:
     """Return the seconds between two reports of a trial: those in which the driver can hear all that run at once."""
     import ray
 
-    total = ray.cluster_resources()
+    total: dict[str, float] = ray.cluster_resources()
     at_once = total.get("GPU", 0.0) / gpus if gpus else total.get("CPU", 0.0) / cpus
     return max(_REPORT_EVERY, _REPORT_COST * at_once)
 

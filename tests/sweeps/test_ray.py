@@ -311,7 +311,8 @@ def test_two_nodes_with_a_gpu_each_share_a_sweep(
     reference: Path, sweep: Path, tmp_path: Path, two_nodes: str
 ) -> None:
     path = tmp_path / "cluster.yaml"
-    path.write_text(SWEEP + "execution: {shards: 3, cpus_per_trial: 1, gpus_per_trial: 1}\n")
+    # so many parts that one node is not done with all of them while the other's worker is still starting
+    path.write_text(SWEEP + "execution: {shards: 12, cpus_per_trial: 1, gpus_per_trial: 1}\n")
     results = tmp_path / "results"
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file())}
     code, output = finish(start(path, results, "--no-mlflow", "--address", two_nodes, **token))

@@ -165,11 +165,11 @@ def test_imagenet_dithering_outlives_a_node(nodes: Cluster, data_root: Path, tmp
     """One trial per network, whose shards run on two nodes that share nothing but the results folder."""
     path, results, reference = tmp_path / "imagenet.yaml", tmp_path / "results", tmp_path / "reference"
     data = YAML(typ="safe").load(EXAMPLES.joinpath("imagenet_dithering.yaml").read_text())
-    data["dataset"] |= {"root": str(data_root / "imagenet-sample" / "val"), "limit": 24}
+    data["dataset"] |= {"root": str(data_root / "imagenet-sample" / "val"), "limit": 12}
     data["model"][0]["name"] = ["torchvision/resnet18", "torchvision/swin_t"]
     data["mechanism"]["noise_scale"] = [0.5, 2, 32]
-    data["measures"][1] |= {"images": 4, "restarts": 1, "rounds": 1, "max_iterations": 8}
-    data["execution"] = {"shards": 4, "cpus_per_trial": 1, "threads": 1, "max_failures": 3}
+    data["measures"][1] |= {"images": 2, "restarts": 1, "rounds": 1, "max_iterations": 4}
+    data["execution"] = {"shards": 2, "cpus_per_trial": 1, "threads": 1, "max_failures": 3}
     YAML(typ="safe").dump({**data, "device": "cpu"}, path)
     assert run(path, results=reference, local=True, mirror=False).exit_code == 0
 
