@@ -28,7 +28,7 @@ from hushsweep.dashboards.server import (
     ui_command,
 )
 from hushsweep.datasets.results import Store, StoreError
-from hushsweep.datasets.results.files import exclusive
+from hushsweep.datasets.results.files import exclusive, times
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,7 +89,7 @@ def mirror(
     if sweep is not None:
         require_sweep(store, sweep)
     report = MirrorReport(tracking_uri=tracking_uri or local_tracking_uri(store.root))
-    with exclusive(store.root / ".mirror.lock", f"MLflow mirror of {store.root}", wait_s=5):
+    with exclusive(store.root / ".mirror.lock", f"MLflow mirror of {store.name}", wait_s=5):
         quiet_mlflow()
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -219,10 +219,10 @@ def follow(
             time.sleep(pause)
 
 
-def _files(store: Store, sweep: str) -> frozenset[tuple[str, int]]:
+def _files(store: Store, sweep: str) -> frozenset[tuple[str, float]]:
     """Name and time of every file that the mirror of `sweep` depends on."""
-    paths = [store.root / "sweeps" / sweep / "plan.json", *(store.root / "measurements").glob("*.parquet")]
-    return frozenset((path.name, path.stat().st_mtime_ns) for path in paths if path.exists())
+    plan = times(store.root / "sweeps" / sweep).get("plan.json", 0.0)
+    return frozenset({("plan.json", plan), *times(store.root / "measurements").items()})
 
 
 def _end_of_input() -> threading.Event:

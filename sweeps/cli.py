@@ -29,7 +29,22 @@ app = typer.Typer(
 )
 
 Spec = Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")]
-Results = Annotated[Path, typer.Option("--results", help="The results folder.", metavar="DIR")]
+def _results(text: str | Path) -> Path:
+    """Turn s3://BUCKET/PREFIX into the folder of this machine that stands for it; leave other folders as they are."""
+    from hushsweep.datasets.results import StoreError, bucket_address, results_folder
+
+    try:
+        return Path(text) if bucket_address(text) is None else results_folder(text)
+    except StoreError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Results = Annotated[
+    Path,
+    typer.Option(
+        "--results", help="The results folder, or s3://BUCKET/PREFIX.", metavar="DIR", parser=_results
+    ),
+]
 RESULTS = Path("results")
 AllowPlugins = Annotated[
     list[str] | None,

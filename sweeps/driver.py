@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hushsweep.datasets.results import Store, StoreError
+from hushsweep.datasets.results import Store, StoreError, results_name
 from hushsweep.sweeps.errors import RunError
 from hushsweep.sweeps.runner import RunnerOptions, places_of
 from hushsweep.sweeps.spec import ExecutionSpec
@@ -108,7 +108,7 @@ def fit(
     trainable = tune.with_parameters(
         _run_trial,
         trials=list(trials),
-        results=str(results),
+        results=results_name(results),
         execution=execution_of(options.execution, cpus),
         git_commit=options.git_commit,
         report_every=_report_every(cpus, gpus),

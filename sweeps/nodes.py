@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hushsweep.datasets.results import StoreError, bucket_address, results_folder
+from hushsweep.datasets.results.files import remove, write_atomically
 from hushsweep.sweeps import probe as probing
 from hushsweep.sweeps.address import check_token
 from hushsweep.sweeps.driver import ray_cluster
@@ -39,11 +41,12 @@ def check_nodes(address: str, results: Path, *, insecure: bool, console: Console
         RunError: no token is set, no cluster answers, or the results folder cannot be written here.
     """
     check_token(insecure=insecure)
-    folder = _nearest(results.expanduser().absolute())
+    bucket = bucket_address(results)
+    place = bucket or str(_nearest(results.expanduser().absolute()))
     with ray_cluster(address):
-        nodes = _ask(folder)
-    table = Table("node", "versions", "devices", "HUSHSWEEP_DATA", str(folder), "mend")
-    mends = [list(_mends(node, nodes[0], folder)) for node in nodes]
+        nodes = _ask(place, results_folder(bucket) if bucket else Path(place))
+    table = Table("node", "versions", "devices", "HUSHSWEEP_DATA", place, "mend")
+    mends = [list(_mends(node, nodes[0], place)) for node in nodes]
     for node, mend in zip(nodes, mends, strict=True):
         table.add_row(*map(escape, (node.host, *_cells(node), "\n".join(mend))))
     console.print(table)
@@ -54,8 +57,13 @@ def _nearest(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
-def _ask(folder: Path) -> list[Node]:
-    """Ask every alive node by a task of its own; the first is the one that we are on."""
+def _ask(place: str, folder: Path) -> list[Node]:
+    """Ask every alive node by a task of its own; the first is the one that we are on.
+
+    Args:
+        place: the results, as all nodes call them.
+        folder: the same on this machine.
+    """
     import ray
     from ray import cloudpickle
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -64,9 +72,9 @@ def _ask(folder: Path) -> list[Node]:
     here = ray.get_runtime_context().get_node_id()
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeID"] != here)
     try:
-        (folder / mark).write_text(content)
-    except OSError as error:
-        raise RunError(f"--results: {folder} cannot be written: {error.strerror}; choose another") from error
+        write_atomically(folder / mark, lambda stream: stream.write(content.encode()))
+    except StoreError as error:
+        raise RunError(f"--results: {error}") from error
     cloudpickle.register_pickle_by_value(probing)  # a node without hushsweep has to answer, too
     try:
         # no CPU, so that a busy node answers; all GPUs to be seen, although none is reserved
@@ -76,14 +84,14 @@ def _ask(folder: Path) -> list[Node]:
         asked = {
             node["NodeID"]: task.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False), max_retries=0
-            ).remote(str(folder), mark, content)
+            ).remote(place, mark, content)
             for node in alive
         }
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PATIENCE)
         return [_node(node, asked[node["NodeID"]]) for node in alive]
     finally:
         cloudpickle.unregister_pickle_by_value(probing)
-        (folder / mark).unlink(missing_ok=True)
+        remove(folder / mark)
 
 
 def _node(node: dict[str, Any], asked: Any) -> Node:
@@ -109,16 +117,16 @@ def _cells(node: Node) -> tuple[str, str, str, str]:
     versions = "\n".join(f"{name} {number or 'missing'}" for name, number in found["versions"].items())
     names = f"\n{', '.join(found['gpus'])}" if found["gpus"] else ""
     data = found["data"] or "not set"
-    free = "" if found["free"] is None else f"{found['free'] / 1e9:.0f} GB free"
+    free = "" if found["free"] is None else f", {found['free'] / 1e9:.0f} GB free"
     return (
         versions,
         f"{node.cpus:g} CPU, {node.gpus:g} GPU{names}",
         data if found["data_there"] or not found["data"] else f"{data}: cannot be read",
-        found["results"] or f"shared, {free}",
+        found["results"] or f"shared{free}",
     )
 
 
-def _mends(node: Node, ours: Node, folder: Path) -> Iterator[str]:
+def _mends(node: Node, ours: Node, place: str) -> Iterator[str]:
     """What has to be done on a node; versions are compared with those of the node that asks."""
     if node.found is None:
         yield f"no answer within {_PATIENCE:.0f} s: see Ray's logs there, or restart its ray"
@@ -132,9 +140,11 @@ def _mends(node: Node, ours: Node, folder: Path) -> Iterator[str]:
         yield "set HUSHSWEEP_DATA to a readable folder before 'ray start'"
     elif data and not node.found["data"]:
         yield "set HUSHSWEEP_DATA before 'ray start', as on the other nodes"
-    if node.found["results"]:
-        yield f"mount the file system of {folder} there, writable"
-    elif node.found["free"] < _LEAST_FREE_GB * 1e9:
+    if node.found["results"] and place.startswith("s3://"):
+        yield "pip install 'hushsweep[s3]' there, and set AWS_... before 'ray start', as on the node that asks"
+    elif node.found["results"]:
+        yield f"mount the file system of {place} there, writable"
+    elif node.found["free"] is not None and node.found["free"] < _LEAST_FREE_GB * 1e9:
         yield "free some disk space"
 
 

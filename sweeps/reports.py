@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hushsweep.datasets.results import bucket_address
 from hushsweep.sweeps.drops import print_drops
 from hushsweep.sweeps.progress import clock
 from hushsweep.sweeps.session import Summary
@@ -171,7 +172,8 @@ def _bound(value: float, column: str) -> str:
 
 def _next_steps(summary: Summary, spec: Path, console: Console, views: Sequence[str]) -> None:
     program = _program()
-    results = "" if summary.results == Path("results").absolute() else f" --results {_short(summary.results)}"
+    place = bucket_address(summary.results) or str(_short(summary.results))
+    results = "" if summary.results == Path("results").absolute() else f" --results {place}"
     shown = dict[str, str]()
     if summary.interrupted:
         console.print(
@@ -185,7 +187,7 @@ def _next_steps(summary: Summary, spec: Path, console: Console, views: Sequence[
         names = [path.name for path in summary.figures]
         more = "".join(f", {name}" for name in names[1:4]) + (", ..." if len(names) > 4 else "")
         shown["picture"] = f"{folder / names[0]}{more}"
-    shown["rows"] = f"{_short(summary.results)}/measurements/*.parquet (pandas, DuckDB, polars read them)"
+    shown["rows"] = f"{place}/measurements/*.parquet (pandas, DuckDB, polars read them)"
     others = ", ".join(f'"FROM {view}"' for view in views)
     shown["SQL"] = f'{program} query "FROM tradeoff"{results}' + (f"   (or {others})" if others else "")
     shown["MLflow"] = f"{program} ui{results}   ({summary.mirrored})"

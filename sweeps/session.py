@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hushsweep.datasets.results import Store
+from hushsweep.datasets.results import Store, is_store
 from hushsweep.sweeps.address import check_token
 from hushsweep.sweeps.errors import RunError
 from hushsweep.sweeps.planner import Plan, make_plan
@@ -104,8 +104,7 @@ def _known_points(searches: _Looked, resolved: Resolved) -> list[Point]:
 
 def existing_store(results: Path | str) -> Store | None:
     """Open a results folder if it is one; never create it."""
-    folder = Path(results).expanduser()
-    return Store(folder, create=False) if (folder / "hushsweep.json").exists() else None
+    return Store(results, create=False) if is_store(results) else None
 
 
 def run(

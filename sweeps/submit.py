@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from hushsweep.datasets.results import bucket_address, results_name
 from hushsweep.sweeps.errors import Problem, RunError
 from hushsweep.sweeps.jobs import STOP_PATIENCE, SWEEP_KEY, Jobs
 from hushsweep.sweeps.runner import COMMIT_VARIABLE, git_commit
@@ -22,10 +23,10 @@ def check_sweep(path: Path, results: Path, *, allow_plugins: Collection[str] = (
         RunError: the results folder is relative.
         SpecError: the sweep file is wrong, names code that is not allowed, or a file by a relative path.
     """
-    if not results.is_absolute():
+    if bucket_address(results) is None and not results.is_absolute():
         raise RunError(
             f"--results {results}: expected an absolute path, since the folder has to be one and the same on every "
-            "node; give a folder of a shared file system that is mounted there"
+            "node; give a folder of a shared file system that is mounted there, or s3://BUCKET/PREFIX"
         )
     source = read_source(path)
     spec = SweepSpec.from_source(source, allow_plugins=allow_plugins)
@@ -77,7 +78,7 @@ def submit(
 
 
 def _command(place: Path, results: Path, mirror: bool, allow_plugins: Collection[str]) -> str:
-    words = ["python", "-m", "hushsweep.sweeps", "run", str(place), "--results", str(results)]
+    words = ["python", "-m", "hushsweep.sweeps", "run", str(place), "--results", results_name(results)]
     words += ["--address", "auto", *([] if mirror else ["--no-mlflow"])]
     words += [word for name in allow_plugins for word in ("--allow-plugins", name)]
     return "exec " + shlex.join(words)  # in place of the shell, so that the exit code is ours

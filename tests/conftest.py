@@ -1,7 +1,9 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bucket_support import new_address, s3_server
 
 BESIDE_CHECKOUT = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -14,3 +16,18 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data sets: '{root}' is not a folder; set HUSHSWEEP_DATA")
     return root
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment in which a real S3 server is reached; skips where there is none to start."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def bucket(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An address in S3 where nothing is yet, reached by this process; copies lie in a folder of the test."""
+    for name, value in {**s3, "HUSHSWEEP_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    return new_address()

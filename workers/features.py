@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import ImageSet
-from hushsweep.datasets.results.files import write_atomically
+from hushsweep.datasets.results.files import kept, write_atomically
 from hushsweep.workers.memory import BatchLimit
 from hushsweep.workers.models import SplitModel
 
@@ -175,7 +175,7 @@ class Activations:
         return found
 
     def _is_kept(self, block: range, target: Path, values: bool) -> bool:
-        return target.exists() and not (values and self._keeps and not self._values(block).exists())
+        return kept(target) and not (values and self._keeps and not self._values(block).exists())
 
     def _fill(self, block: range, target: Path) -> None:
         squares = list[np.ndarray]()

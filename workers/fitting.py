@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hushsweep.datasets.heartbeat import locked
-from hushsweep.datasets.results.files import write_json
+from hushsweep.datasets.results.files import kept, write_json
 from hushsweep.workers.learning.learn import Learned
 from hushsweep.workers.measures.accuracy import count_hits
 from hushsweep.workers.measures.base import FittedPoint, FittedStage, Subject
@@ -145,7 +145,7 @@ def _remembered(where: LevelSearch, config: PointConfig, compute: Callable[[], f
     file = where.cache / f"{content_id({**where.key, 'chain': chain, 'seed': config.seed})}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     with locked(file.with_suffix(".lock")):
-        if not file.exists():
+        if not kept(file):
             level = compute()
             write_json(file, {"level": level})
     return float(json.loads(file.read_text())["level"])

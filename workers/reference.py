@@ -8,7 +8,7 @@ import torch
 
 from hushsweep.datasets.images import describe_dataset, load_images
 from hushsweep.datasets.results import Store
-from hushsweep.datasets.results.files import write_json
+from hushsweep.datasets.results.files import kept, write_json
 from hushsweep.workers.devices import resolve_device, threads
 from hushsweep.workers.learning.task import watched_part
 from hushsweep.workers.memory import BatchLimit
@@ -77,7 +77,7 @@ def clean_accuracy(trial: Trial, *, results: Path | str, execution: Execution) -
 def kept_accuracy(trial: Trial, cache_dir: Path) -> float | None:
     """Return what :func:`clean_accuracy` found before, None if nothing is kept of it."""
     file = _file(trial, cache_dir)
-    return float(json.loads(file.read_text())["accuracy"]) if file.is_file() else None
+    return float(json.loads(file.read_text())["accuracy"]) if kept(file) else None
 
 
 def _file(trial: Trial, cache_dir: Path) -> Path:

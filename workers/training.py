@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import describe_dataset, load_images
-from hushsweep.datasets.results.files import write_atomically
+from hushsweep.datasets.results.files import kept, remove, write_atomically
 from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import find_architecture
@@ -87,7 +87,7 @@ def resolve_weights(
     path = models_dir / f"{digest}.safetensors"
     models_dir.mkdir(parents=True, exist_ok=True)
     with locked(models_dir / f".{digest}.lock"):
-        if not path.is_file():
+        if not kept(path):
             images = load_images(dataset, transform.geometry, cache_dir=cache_dir)
             network = fresh_network(config, info=info, transform=transform).to(device)
             if config.weights == "train":
@@ -105,7 +105,7 @@ def resolve_weights(
                 set_prototypes(network, images, prepare=_prepare(transform, device))
             store_weights(path, network.state_dict(), settings)
             if config.weights == "train":
-                checkpoint.unlink(missing_ok=True)
+                remove(checkpoint)
     return ResolvedWeights(read_state(path), digest)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from hushsweep.datasets.results import TABLES, Store, StoreError, arrow_schema
+from hushsweep.datasets.results import TABLES, Store, StoreError, arrow_schema, bucket_of
+from hushsweep.datasets.results.fetching import fetched_dataset
 from hushsweep.datasets.results.store import ATTEMPTS
 
 _SETTINGS = (
@@ -140,6 +141,10 @@ def _source(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> 
     files = sorted(store.listing(table).counted.values())
     if not files:
         return f"FROM {empty}"
+    if bucket_of(files[0]) is not None:
+        source = f"source_{table.replace('/', '_')}"
+        connection.register(source, fetched_dataset(files, arrow_schema(table)))
+        return f"FROM {source}"
     # named one by one, so that all views see the files of one moment, whatever is merged or written meanwhile
     names = ", ".join(_quote(_literal(file)) for file in files)
     # comparing the columns of all files costs seconds per view and thousand files

@@ -148,7 +148,7 @@ def require_sweep(store: Store, sweep: str) -> None:
     """Raise a StoreError that lists the sweeps of the store unless `sweep` is one of them."""
     if sweep not in store.sweeps():
         known = ", ".join(store.sweeps()) or "none yet"
-        raise StoreError(f"{store.root}: no sweep {sweep!r}; known: {known}")
+        raise StoreError(f"{store.name}: no sweep {sweep!r}; known: {known}")
 
 
 def _only_reading(sql: str) -> duckdb.Statement:

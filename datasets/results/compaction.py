@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hushsweep.datasets.results.files import exclusive, write_atomically
+from hushsweep.datasets.results.files import exclusive, remove, write_atomically
 from hushsweep.datasets.results.listing import MERGED, REPLACES, replaced_by
 from hushsweep.datasets.results.reading import read_file
 from hushsweep.datasets.results.schema import TABLES, arrow_schema
@@ -53,7 +53,7 @@ def compact(store: Store) -> list[Compacted]:
         LockHeldError: another process compacts this folder.
         StoreError: a file is damaged, or the disk is full; what was merged until then stays merged.
     """
-    with exclusive(store.root / ".compact.lock", f"compaction of {store.root}"):
+    with exclusive(store.root / ".compact.lock", f"compaction of {store.name}"):
         # a shard whose summary stands is never asked for again
         complete = {name for name in store.names("measurements") if len(name.split(".")) == 2}
         return [_compact_table(store, table, complete) for table in TABLES]
@@ -62,19 +62,19 @@ def compact(store: Store) -> list[Compacted]:
 def _compact_table(store: Store, table: str, complete: set[str]) -> Compacted:
     listing = store.listing(table)
     _delete(listing.replaced)
-    sizes = {name: path.stat().st_size for name, path in listing.counted.items()}
+    sizes = listing.sizes()
     mergeable = [name for name in sorted(sizes) if _computation(name) in complete or name.startswith(MERGED)]
     for group in _groups(mergeable, sizes):
         paths = [listing.on_disk[name] for name in group]
         _merge(store, table, paths)
         _delete(paths)
-    after = store.listing(table).counted.values()
+    after = store.listing(table).sizes()
     return Compacted(
         table=table,
         before=len(sizes),
         after=len(after),
         bytes_before=sum(sizes.values()),
-        bytes_after=sum(path.stat().st_size for path in after),
+        bytes_after=sum(after.values()),
     )
 
 
@@ -129,4 +129,4 @@ def _row_groups(paths: Sequence[Path], schema: pa.Schema) -> Iterator[pa.Table]:
 
 def _delete(paths: Sequence[Path]) -> None:
     for path in paths:
-        path.unlink(missing_ok=True)
+        remove(path)

@@ -14,6 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from hushsweep.datasets.results.buckets import bucket_of
+from hushsweep.datasets.results.errors import LockHeldError, StoreError
+from hushsweep.datasets.results.leases import lease, lease_holder
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _FREE_SPACE = "free space there or choose another --results, then run again; what is stored already is kept"
 _MENDS = {
@@ -24,18 +28,6 @@ _MENDS = {
     errno.EPERM: "make the folder writable or choose another --results",
     errno.EROFS: "choose another --results, this file system is read-only",
 }
-
-
-class StoreError(ValueError):
-    """The results folder cannot be read or written as asked; the message names the place and the mend."""
-
-
-class LockHeldError(StoreError):
-    """Another process holds the lock; the message names it."""
-
-
-class FileGoneError(StoreError):
-    """A file is no longer where it was listed: it has just been merged with others, or somebody deleted it."""
 
 
 def check_name(name: str, what: str) -> str:
@@ -55,18 +47,24 @@ def check_name(name: str, what: str) -> str:
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file that after a crash at any moment is the old one or the new one, never a part.
 
-    `write` gets a stream under a temporary name, which is synced to disk and renamed; the folder is synced.
+    `write` gets a stream under a temporary name, which is synced to disk and renamed; the folder is synced. Of a
+    results folder that stands for a bucket, the file is put there.
 
     Raises:
-        StoreError: the disk is full or refuses; nothing of the new file remains.
+        StoreError: the disk is full or refuses, or the bucket does; nothing of the new file remains.
     """
+    bucket = bucket_of(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as stream:
             write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if bucket is None:
+                stream.flush()
+                os.fsync(stream.fileno())
+        if bucket is not None:
+            bucket.put(path, temporary)
+            return
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -74,6 +72,59 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def available(path: Path, *, listed: bool = False) -> bool:
+    """Tell whether a file is there; of a results folder that stands for a bucket, fetch it.
+
+    Args:
+        path: The file.
+        listed: It was listed before, and is never changed under its name: what was fetched then still holds.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+    """
+    bucket = bucket_of(path)
+    return path.is_file() if bucket is None else bucket.fetch(path, listed=listed)
+
+
+def kept(path: Path) -> bool:
+    """Tell whether a file is there whose name says all about what is in it; a copy of it is never out of date.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+    """
+    return path.is_file() or available(path)
+
+
+def times(folder: Path) -> dict[str, float]:
+    """Return when each file of a folder was written, by name; files that are being written are left out.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+    """
+    bucket = bucket_of(folder / "-")
+    if bucket is not None:
+        return {name: seen.modified.timestamp() for name, seen in bucket.files(folder).items()}
+    found = dict[str, float]()
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                found |= {} if entry.name.startswith(".") else {entry.name: entry.stat().st_mtime}
+    return found
+
+
+def remove(path: Path) -> None:
+    """Delete a file, which may be gone already.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+    """
+    bucket = bucket_of(path)
+    if bucket is None:
+        path.unlink(missing_ok=True)
+    else:
+        bucket.remove(path)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -97,7 +148,8 @@ def exclusive(path: Path, what: str, *, wait_s: float = 0.5) -> Iterator[None]:
     """Hold `path` as a lock while the block runs.
 
     An flock: the kernel releases it when the process ends, by kill -9 too, so no stale lock is ever to be
-    removed. The file keeps the holder's process, host and time for the message that the next one gets.
+    removed. In a bucket it is a :func:`leases.lease`. The file keeps the holder's process, host and time for the
+    message that the next one gets.
 
     Args:
         path: The lock file; it stays on disk.
@@ -108,6 +160,11 @@ def exclusive(path: Path, what: str, *, wait_s: float = 0.5) -> Iterator[None]:
         LockHeldError: another process still holds it after `wait_s`.
         StoreError: the file cannot be created or written.
     """
+    bucket = bucket_of(path)
+    if bucket is not None:
+        with lease(bucket, path, what, wait_s=wait_s):
+            yield
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -134,6 +191,9 @@ def holder(path: Path) -> str | None:
     Raises:
         StoreError: the file is there but cannot be read.
     """
+    bucket = bucket_of(path)
+    if bucket is not None:
+        return lease_holder(bucket, path)
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

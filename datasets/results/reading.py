@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hushsweep.datasets.results.files import FileGoneError, StoreError
+from hushsweep.datasets.results.errors import FileGoneError, StoreError
+from hushsweep.datasets.results.files import available
 from hushsweep.datasets.results.rows import to_table
 
 
@@ -35,6 +36,7 @@ def read_file(
         keys |= {"computed_by": [computation[0]], "measure_id": [computation[1]]}
     if points is not None:
         keys["point_id"] = sorted(points)
+    available(path, listed=True)
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             present = file.schema_arrow.names
@@ -65,6 +67,7 @@ def read_whole(table: str, path: Path) -> pa.Table:
     Raises:
         StoreError: it is damaged, or its rows break a promise of the schema.
     """
+    available(path)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             rows = file.read(use_threads=False)

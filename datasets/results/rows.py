@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hushsweep.datasets.results.files import StoreError
+from hushsweep.datasets.results.errors import StoreError
 from hushsweep.datasets.results.schema import STATUSES, TABLES, Column, arrow_schema
 
 

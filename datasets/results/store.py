@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -14,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hushsweep.datasets.results.buckets import bucket_of, results_folder, results_name
+from hushsweep.datasets.results.errors import FileGoneError, StoreError
 from hushsweep.datasets.results.files import (
-    FileGoneError,
-    StoreError,
+    available,
     check_name,
     exclusive,
     holder,
@@ -35,35 +35,29 @@ _ROWS = 2**20
 """Rows per image that are held at once while they are summarised."""
 ATTEMPTS = 5
 """Times that a reader looks again for files that were merged while it read."""
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*://")  # Path("s3://bucket") has lost one of its slashes
 
 
 class Store:
-    """A results folder.
+    """A results folder, on a disk of this machine, a shared file system, or in S3.
 
     Files are written once under a temporary name, synced and renamed; a second write of the same name
     replaces the first, so a repeated attempt never counts twice. Any number of processes may use it at once.
     """
 
     def __init__(self, root: Path | str, *, create: bool = True) -> None:
-        """Open the results folder `root`.
+        """Open the results folder `root`, or ``s3://BUCKET/PREFIX``.
 
         Raises:
-            StoreError: it was written by a newer hushsweep, is damaged, cannot be created, or does not exist
-                and `create` is false; or it is an address such as ``s3://bucket``.
+            StoreError: it was written by a newer hushsweep, is damaged, cannot be created or reached, or does not
+                exist and `create` is false.
         """
-        if _ADDRESS.match(str(root)):
-            raise StoreError(
-                f"{root}: results go to a local or mounted folder, not to an address; "
-                "mount it and give its folder as --results"
-            )
-        self.root = Path(root).expanduser().absolute()
+        self.root = results_folder(root)
+        """The folder, or that of this machine which stands for the one in S3."""
         marker = self.root / _MARKER
-        if create and (not marker.exists() or _open_marker(marker).schema_version < SCHEMA_VERSION):
-            with exclusive(self.root / ".lock", f"results folder {self.root}", wait_s=10):
-                found = (
-                    _open_marker(marker) if marker.exists() else _Marker(0, uuid.uuid4().hex, SCHEMA_VERSION)
-                )
+        if create and (not available(marker) or _open_marker(marker).schema_version < SCHEMA_VERSION):
+            with exclusive(self.root / ".lock", f"results folder {self.name}", wait_s=10):
+                known = available(marker)
+                found = _open_marker(marker) if known else _Marker(0, uuid.uuid4().hex, SCHEMA_VERSION)
                 # an older hushsweep that opens the folder from now on has to be told that it is too old
                 write_json(marker, {**found._asdict(), "schema_version": SCHEMA_VERSION})
         found = _open_marker(marker)
@@ -71,6 +65,11 @@ class Store:
         """Tells this folder's runs from another's on a shared MLflow server."""
         self.one_schema = found.first_schema_version == SCHEMA_VERSION
         """Whether all its files have the columns of the present schema: no older hushsweep ever wrote here."""
+
+    @property
+    def name(self) -> str:
+        """What users call it: its path or its address."""
+        return results_name(self.root)
 
     @property
     def cache_dir(self) -> Path:
@@ -216,8 +215,10 @@ class Store:
         """Record what sweep `name` asks for; an earlier, different sweep file is kept as spec.<n>.yaml."""
         folder = self._sweep_folder(name)
         spec = folder / "spec.yaml"
-        earlier = spec.read_bytes() if spec.exists() else spec_text.encode()
-        kept = [path.read_bytes() for path in folder.glob("spec.*.yaml")]
+        earlier = spec.read_bytes() if available(spec) else spec_text.encode()
+        kept = list[bytes]()
+        while available(folder / f"spec.{len(kept) + 1}.yaml"):
+            kept.append((folder / f"spec.{len(kept) + 1}.yaml").read_bytes())
         if earlier != spec_text.encode() and earlier not in kept:
             write_atomically(folder / f"spec.{len(kept) + 1}.yaml", lambda stream: stream.write(earlier))
         write_atomically(spec, lambda stream: stream.write(spec_text.encode()))
@@ -226,11 +227,14 @@ class Store:
     def plan(self, name: str) -> dict[str, Any] | None:
         """The points of sweep `name` as its last run planned them, or None if there is no such sweep."""
         path = self._sweep_folder(name) / "plan.json"
-        return _read_json(path) if path.exists() else None
+        return _read_json(path) if available(path) else None
 
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were run into this folder, sorted."""
-        return sorted(path.parent.name for path in self.root.glob("sweeps/[!.]*/plan.json"))
+        folder = self.root / "sweeps"
+        bucket = bucket_of(folder)
+        names = [path.name for path in folder.glob("[!.]*/")] if bucket is None else bucket.folders(folder)
+        return sorted(name for name in names if available(folder / name / "plan.json"))
 
     def lock(self, sweep: str) -> contextlib.AbstractContextManager[None]:
         """Keep a second run of `sweep` away while the block runs; see :func:`files.exclusive`.
@@ -251,6 +255,15 @@ class Store:
 
     def _sweep_folder(self, name: str) -> Path:
         return self.root / "sweeps" / check_name(name, "sweep name")
+
+
+def is_store(results: Path | str) -> bool:
+    """Tell whether a results folder has been created.
+
+    Raises:
+        StoreError: the bucket cannot be reached.
+    """
+    return available(results_folder(results) / _MARKER)
 
 
 def footer() -> dict[str, str]:
@@ -278,9 +291,9 @@ class _Marker(NamedTuple):
 
 
 def _open_marker(marker: Path) -> _Marker:
-    if not marker.exists():
+    if not available(marker):
         raise StoreError(
-            f"{marker.parent}: no results here; run a sweep first or name its folder with --results"
+            f"{results_name(marker.parent)}: no results here; run a sweep first or name its folder with --results"
         )
     found = _read_json(marker)
     try:
@@ -290,7 +303,7 @@ def _open_marker(marker: Path) -> _Marker:
         raise StoreError(f"{marker}: damaged; move it away and run the sweep again, rows are kept") from error
     if on_disk > SCHEMA_VERSION:
         raise StoreError(
-            f"{marker.parent}: written with schema version {on_disk}, this hushsweep reads up to "
+            f"{results_name(marker.parent)}: written with schema version {on_disk}, this hushsweep reads up to "
             f"{SCHEMA_VERSION}; upgrade hushsweep or choose another --results"
         )
     return opened

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hushsweep.datasets.results import StoreError
+from hushsweep.datasets.results import StoreError, results_name
 from hushsweep.sweeps.driver import (
     Watcher,
     choose_resources,
@@ -54,7 +54,7 @@ def reference_on_ray(trial: Trial, *, results: Path, options: RunnerOptions) -> 
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=options.execution.max_failures)(
             _reference
         )
-        found: float = ray.get(task.remote(trial, str(results), execution_of(options.execution, cpus)))
+        found: float = ray.get(task.remote(trial, results_name(results), execution_of(options.execution, cpus)))
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cluster_support import PATIENCE, Cluster, cluster
 
-HEAD, WORKER, STRANGER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+HEAD, WORKER, STRANGER, REACHING = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def nodes(folder: Path) -> Iterator[Cluster]:
         yield started
 
 
-def doctor(nodes: Cluster, results: Path, *options: str, rows: int) -> tuple[int, str]:
+def doctor(nodes: Cluster, results: Path | str, *options: str, rows: int) -> tuple[int, str]:
     """Ask until so many nodes have joined."""
     deadline = time.monotonic() + PATIENCE
     while True:
@@ -39,7 +39,7 @@ def doctor(nodes: Cluster, results: Path, *options: str, rows: int) -> tuple[int
                 *("--address", nodes.address, "--results", str(results), *options),
             ],
             env={**os.environ, **nodes.secrets, "COLUMNS": "600"},
-            cwd=results.parent,  # which Ray puts before all else where the nodes import from
+            cwd=nodes.folder,  # which Ray puts before all else where the nodes import from
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -60,6 +60,21 @@ def test_healthy_nodes_have_a_row_each_and_nothing_to_mend(nodes: Cluster, folde
     for name in ("torch", "ray", "hushsweep"):
         assert output.count(f"{name} {version(name)}") == 2
     assert not list(folder.glob(".hushsweep-*")), "the mark is gone"
+
+
+def test_nodes_that_do_not_reach_a_bucket_are_told_what_they_lack(
+    nodes: Cluster, folder: Path, bucket: str, s3: dict[str, str]
+) -> None:
+    nodes.start_node(REACHING, **s3)
+    code, output = doctor(nodes, bucket, rows=3)
+    assert code == 1, output
+    lines = output.splitlines()
+    assert any(REACHING in line and "shared" in line for line in lines), output
+    for host in (HEAD, WORKER):
+        row = next(line for line in lines if host in line)
+        assert "cannot be written" in row
+        assert "set AWS_... before 'ray start'" in row
+    nodes.kill(REACHING)
 
 
 def test_a_node_that_differs_is_named_with_its_mends(nodes: Cluster, folder: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import ImageSet
+from hushsweep.datasets.results.files import kept, remove
 from hushsweep.workers.attacks.networks import Attacker, attacker_network
 from hushsweep.workers.attacks.view import BLOCK, CleanImages, View
 from hushsweep.workers.devices import autocast, in_channels_last, threads
@@ -143,10 +144,10 @@ def trained_attacker(attack: Attack, *, wait: bool = True) -> Trained | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with locked(path.with_name(f".{attack.digest}.lock"), wait=wait):
-            if not path.is_file():
+            if not kept(path):
                 checkpoint = cache / "checkpoints" / attack.digest
                 _store(path, _train(attack, checkpoint=checkpoint), attack.learning)
-                checkpoint.unlink(missing_ok=True)
+                remove(checkpoint)
             return _load(path, attack)
     except Timeout:
         return None

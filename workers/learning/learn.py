@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import DatasetConfig, DatasetInfo, describe_dataset
+from hushsweep.datasets.results.files import kept, remove
 from hushsweep.datasets.tasks import training_part
 from hushsweep.workers.learning.task import LearningTask, schedule_of, server_classes
 from hushsweep.workers.mechanisms.learned import LearnedMechanism
@@ -82,7 +83,7 @@ def learn(
     path = models_dir / f"{digest}.safetensors"
     models_dir.mkdir(parents=True, exist_ok=True)
     with locked(models_dir / f".{digest}.lock"):
-        if not path.is_file():
+        if not kept(path):
             training = mechanism.training()(
                 mechanism, place, task, base_state(), cache_dir, decode_threads, settings["epochs"]
             )
@@ -95,7 +96,7 @@ def learn(
             # what acts only afterwards, as noise of some size, is not in it
             known = None if mechanism.AFTERWARDS else score
             store_weights(path, state, {**settings, "score": known})
-            checkpoint.unlink(missing_ok=True)
+            remove(checkpoint)
     return _read(path, digest, mechanism, place, task)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hushsweep.datasets.heartbeat import beat
-from hushsweep.datasets.results.files import write_atomically
+from hushsweep.datasets.results.files import available, write_atomically
 from hushsweep.workers.devices import deterministic, threads
 from hushsweep.workers.errors import PlugInError
 
@@ -186,7 +186,7 @@ def _resume(
     best: dict[str, Any],
 ) -> int:
     """Load the checkpoint, if there is a readable one; returns the number of epochs that are done."""
-    if checkpoint is None:
+    if checkpoint is None or not available(checkpoint):
         return 0
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hushsweep.datasets.results.files import write_atomically
+from hushsweep.datasets.results.files import kept, write_atomically
 from hushsweep.workers.trial import content_id
 
 
@@ -24,7 +24,7 @@ def kept_arrays(
         StoreError: the disk is full or refuses.
     """
     file = folder / f"{content_id(key)}.npz"
-    if not file.exists():
+    if not kept(file):
         arrays = compute()
         write_atomically(file, lambda stream: np.savez(stream, **arrays))
     with np.load(file, allow_pickle=False) as stored:

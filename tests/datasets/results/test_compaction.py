@@ -50,12 +50,18 @@ def rows(store: Store, table: str = "per_image/accuracy") -> Counter[str]:
 
 
 def files(store: Store, table: str = "per_image/accuracy") -> list[str]:
-    return sorted(path.name for path in (store.root / table).glob("[!.]*.parquet"))
+    return sorted(path.name for path in store.listing(table).on_disk.values())
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def folder(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A results folder on a disk, and one in S3."""
+    return Store(request.getfixturevalue("bucket") if request.param == "bucket" else tmp_path / "results")
 
 
 def test_rows_and_names_stay_and_files_become_few(store: Store) -> None:
@@ -112,32 +118,32 @@ def test_what_was_merged_and_is_written_again_counts_once(store: Store) -> None:
     assert len(files(store)) == 1
 
 
-def test_merged_files_are_merged_again_and_columns_of_old_files_are_null(store: Store) -> None:
-    write(store, "t0")
-    write(store, "t1")
-    compact(store)
-    old = store.root / "measurements" / "t2.m.parquet"
-    write(store, "t2")
+def test_merged_files_are_merged_again_and_columns_of_old_files_are_null(folder: Store) -> None:
+    write(folder, "t0")
+    write(folder, "t1")
+    compact(folder)
+    old = folder.root / "measurements" / "t2.m.parquet"
+    write(folder, "t2")
     table = pq.read_table(old)
     pq.write_table(table.drop_columns(["validation_top1"]), old)
-    before, names = rows(store, "measurements"), store.names("measurements")
-    compact(store)
-    assert len(files(store, "measurements")) == 1
-    assert (rows(store, "measurements"), store.names("measurements")) == (before, names)
-    assert store.read("measurements").column("validation_top1").null_count == 9
+    before, names = rows(folder, "measurements"), folder.names("measurements")
+    compact(folder)
+    assert len(files(folder, "measurements")) == 1
+    assert (rows(folder, "measurements"), folder.names("measurements")) == (before, names)
+    assert folder.read("measurements").column("validation_top1").null_count == 9
 
 
-def test_a_damaged_file_stops_it_by_name_and_nothing_is_lost(store: Store) -> None:
+def test_a_damaged_file_stops_it_by_name_and_nothing_is_lost(folder: Store) -> None:
     for number in range(3):
-        write(store, f"t{number}")
-    damaged = store.root / "per_image/accuracy" / "t1.m.0of2.parquet"
+        write(folder, f"t{number}")
+    damaged = folder.root / "per_image/accuracy" / "t1.m.0of2.parquet"
     good = damaged.read_bytes()
     damaged.write_bytes(good[: len(good) // 2])
     with pytest.raises(StoreError, match=r"t1\.m\.0of2\.parquet: cannot be read"):
-        compact(store)
+        compact(folder)
     damaged.write_bytes(good)
-    assert sum(rows(store).values()) == 3 * 24
-    assert sum(rows(store, "measurements").values()) == 9
+    assert sum(rows(folder).values()) == 3 * 24
+    assert sum(rows(folder, "measurements").values()) == 9
 
 
 def test_a_file_larger_than_half_a_merged_one_is_left_alone(
@@ -146,7 +152,7 @@ def test_a_file_larger_than_half_a_merged_one_is_left_alone(
     for number in range(6):
         write(store, f"t{number}")
     before = rows(store)
-    size = max(path.stat().st_size for path in (store.root / "per_image/accuracy").glob("*.parquet"))
+    size = max(store.listing("per_image/accuracy").sizes().values())
     monkeypatch.setattr("hushsweep.datasets.results.compaction._LARGE", int(2.5 * size))
     compact(store)
     assert 1 < len(files(store)) < 12
@@ -200,11 +206,11 @@ READER = """
 """
 
 
-def test_readers_see_every_row_once_while_files_are_merged_and_the_merging_is_killed(store: Store) -> None:
+def test_readers_see_every_row_once_while_files_are_merged_and_the_merging_is_killed(folder: Store) -> None:
     """A process that reads without a pause beside compactions, most of them killed with SIGKILL somewhere inside."""
     for number in range(40):
-        write(store, f"t{number}")
-    command = [sys.executable, "-c", textwrap.dedent(READER), str(store.root), str(40 * 24)]
+        write(folder, f"t{number}")
+    command = [sys.executable, "-c", textwrap.dedent(READER), str(folder.root), str(40 * 24)]
     reader = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     looks = list[str]()
     assert reader.stdout is not None
@@ -215,7 +221,7 @@ def test_readers_see_every_row_once_while_files_are_merged_and_the_merging_is_ki
     for kill in itertools.count():
         if len(looks) >= 10 or reader.poll() is not None or time.monotonic() > deadline:
             break
-        process = context.Process(target=compact, args=(store,))
+        process = context.Process(target=compact, args=(folder,))
         process.start()
         time.sleep(0.02 * (kill % 10))
         if process.is_alive() and kill % 10 < 9:
@@ -223,13 +229,13 @@ def test_readers_see_every_row_once_while_files_are_merged_and_the_merging_is_ki
             os.kill(process.pid, signal.SIGKILL)
         process.join()
         for number in range(kill % 37, kill % 37 + 3):  # delivered again, so that there is something to merge
-            write(store, f"t{number}")
+            write(folder, f"t{number}")
     reader.terminate()
     listener.join()
     told = reader.stderr.read() if reader.stderr else ""
     reader.wait()
     assert "Error" not in told, told
     assert len(looks) >= 10
-    compact(store)
-    assert sum(rows(store).values()) == 40 * 24
-    assert len(files(store)) == 1
+    compact(folder)
+    assert sum(rows(folder).values()) == 40 * 24
+    assert len(files(folder)) == 1

@@ -292,13 +292,15 @@ def test_the_store_needs_nothing_but_pyarrow(store: Store) -> None:
 
 @pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize(
-    "root", ["s3://bucket/results", "file:///tmp/results", "hdfs://node:9000/r", Path("s3://bucket")]
+    "root", ["gs://bucket/results", "file:///tmp/results", "hdfs://node:9000/r", Path("az://b")]
 )
 def test_an_address_is_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str | Path, create: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StoreError, match=r"results go to a local or mounted folder, not to an address"):
+    with pytest.raises(
+        StoreError, match=r"results go to a local or mounted folder, or to s3://BUCKET/PREFIX"
+    ):
         Store(root, create=create)
     assert list(tmp_path.iterdir()) == []
 
