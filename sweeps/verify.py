@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,11 @@ def verify(results: Path | str) -> Verified:
     files = rows = 0
     damaged = set[str]()
     for table in TABLES:
-        for path in sorted(store.listing(table).counted.values()):
+        listing = store.listing(table)
+        merged = defaultdict[str, list[str]](list)
+        for old, name in listing.merged_into.items():
+            merged[name].append(old)
+        for name, path in sorted(listing.counted.items()):
             files += 1
             try:
                 found = read_whole(table, path)
@@ -64,7 +69,7 @@ def verify(results: Path | str) -> Verified:
                 damaged.add(table)
                 continue
             rows += len(found)
-            faults += _foreign(store, table, path, found)
+            faults += _foreign(path, merged.get(name, [name]), found)
     if "measurements" in damaged:  # nothing to hold the rest against
         summaries = unsummed = wanted = answered = 0
     else:
@@ -81,10 +86,8 @@ def verify(results: Path | str) -> Verified:
     )
 
 
-def _foreign(store: Store, table: str, path: Path, rows: pa.Table) -> Iterator[str]:
-    """Find rows of computations that a file's name does not tell of."""
-    listing = store.listing(table)
-    names = [old for old, merged in listing.merged_into.items() if merged == path.stem] or [path.stem]
+def _foreign(path: Path, names: Sequence[str], rows: pa.Table) -> Iterator[str]:
+    """Find rows of computations that a file's name, or those of the files it was merged of, do not tell of."""
     named = {tuple(name.split(".")[:2]) for name in names}
     pairs = rows.group_by(["computed_by", "measure_id"]).aggregate([]).to_pydict()
     for pair in sorted(set(zip(pairs["computed_by"], pairs["measure_id"], strict=True)) - named):
@@ -101,18 +104,18 @@ def _sum_again(store: Store, damaged: set[str], faults: list[str]) -> tuple[int,
     for row in stored.sort_by([("computed_by", "ascending"), ("measure_id", "ascending")]).to_pylist():
         computations.setdefault((row["computed_by"], row["measure_id"]), []).append(row)
     summed = unsummed = 0
-    names = {table: store.names(table) for table in TABLES}
+    shards = defaultdict[tuple[str, ...], list[str]](list)
+    for table in TABLES:
+        for name in store.names(table):
+            shards[table, *name.split(".")[:2]].append(name)
     for (computed_by, measure), rows in computations.items():
         table = f"per_image/{rows[0]['measure']}"
-        shards = [name for name in names.get(table, ()) if name.startswith(f"{computed_by}.{measure}.")]
         points = _by_point(rows)
         if table in damaged or not _is_ours(rows[0]):
             unsummed += len(points)
             continue
-        per_image = store.read(table, names=shards)
-        for point, expected in points.items():
-            found = per_image.filter(pc.equal(per_image["point_id"], point))
-            fault = _differs(rows[0], expected, found)
+        for point, found in store.read_by_point(table, shards[table, computed_by, measure], sorted(points)):
+            fault = _differs(rows[0], points[point], found)
             if fault is not None:
                 faults.append(
                     f"{rows[0]['measure']} of point {point}, computed by {computed_by}: {fault}; "
