@@ -216,12 +216,16 @@ def stop(job: JobName, address: JobAddress, insecure: Insecure = False) -> None:
 def status(
     sweep: Annotated[str | None, typer.Argument(help="Name of a sweep; default: all.")] = None,
     results: Results = RESULTS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with all nodes.")] = False,
 ) -> None:
-    """Show progress, failures with their reasons, throughput and time left."""
+    """Show progress, failures with their reasons, throughput, time left, and what each node does."""
     with _sentences():
-        from hushsweep.sweeps.reports import print_status
+        from hushsweep.sweeps.status import print_status, status_json
 
-        print_status(results, sweep, Console())
+        if as_json:
+            typer.echo(json.dumps(status_json(results, sweep), indent=2))
+        else:
+            print_status(results, sweep, Console())
 
 
 @app.command(

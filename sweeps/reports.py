@@ -208,35 +208,6 @@ def _short(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def print_status(results: Path, sweep: str | None, console: Console) -> None:
-    """Print how far sweeps are.
-
-    Raises:
-        StoreError: there are no results, or no such sweep.
-    """
-    from hushsweep.dashboards import sweep_status
-
-    found = sweep_status(results, sweep)
-    table = Table("sweep", "state")
-    for name in ("points", "done", "failed", "missing", "images/s", "left"):
-        table.add_column(name, justify="right")
-    for status in found:
-        table.add_row(
-            status.sweep,
-            f"run by {status.running}" if status.running else "idle" if status.missing else "finished",
-            *map(str, (status.points, status.done, status.failed, status.missing)),
-            "-" if status.images_per_second is None else f"{status.images_per_second:.0f}",
-            "-" if status.seconds_left is None else clock(status.seconds_left),
-        )
-    console.print(table)
-    for status in found:
-        reasons = dict[str, int]()
-        for failure in status.failures:
-            reasons[failure.reason] = reasons.get(failure.reason, 0) + 1
-        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
-            console.print(f"[red]{status.sweep}: {count} failed:[/] {escape(reason)}", soft_wrap=True)
-
-
 def print_submitted(job: str, spec: Path, address: str, results: Path, console: Console) -> None:
     """Print a job's id and what can be done with it."""
     where = f"--address {address}"
