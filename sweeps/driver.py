@@ -24,6 +24,7 @@ from hushsweep.sweeps.runner import RunnerOptions, places_of
 from hushsweep.sweeps.spec import ExecutionSpec
 from hushsweep.workers.commit import commit_failures
 from hushsweep.workers.devices import resolve_device
+from hushsweep.workers.logs import log_to_stderr
 from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.trial import Execution, Trial
 
@@ -283,6 +284,7 @@ def _run_trial(
 
     from hushsweep.workers.evaluate import evaluate
 
+    log_to_stderr()
     reporter = _Reporter(report_every)
     try:
         evaluate(

@@ -2,14 +2,19 @@
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from hushsweep.sweeps.runner import RunnerOptions
 from hushsweep.sweeps.search.judge import Judge
 from hushsweep.workers.evaluate import evaluate
+from hushsweep.workers.logs import logged_to
 from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.trial import Execution, Trial
+
+LOGS = "logs"
+"""Folder in the cache with a file per run in one process, a line per event of a trial."""
 
 
 def run_local(trials: Sequence[Trial], *, results: Path, options: RunnerOptions, report: Report) -> None:
@@ -18,22 +23,24 @@ def run_local(trials: Sequence[Trial], *, results: Path, options: RunnerOptions,
     Raises:
         StoreError: the results folder cannot be written.
     """
-    for trial in trials:
-        try:
-            evaluate(
-                trial,
-                results=results,
-                execution=execution_here(options),
-                provenance={
-                    "node": socket.gethostname(),
-                    "worker": str(os.getpid()),
-                    "git_commit": options.git_commit,
-                },
-                report=_judged(trial, report, options.judge) if options.judge else report,
-            )
-        except _Stopped as stopped:
-            assert options.judge is not None
-            report(Progress(complete=options.judge.stop(trial, str(stopped))))
+    name = f"{socket.gethostname()}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl"
+    with logged_to(results / "cache" / LOGS / name):
+        for trial in trials:
+            try:
+                evaluate(
+                    trial,
+                    results=results,
+                    execution=execution_here(options),
+                    provenance={
+                        "node": socket.gethostname(),
+                        "worker": str(os.getpid()),
+                        "git_commit": options.git_commit,
+                    },
+                    report=_judged(trial, report, options.judge) if options.judge else report,
+                )
+            except _Stopped as stopped:
+                assert options.judge is not None
+                report(Progress(complete=options.judge.stop(trial, str(stopped))))
 
 
 def execution_here(options: RunnerOptions) -> Execution:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,15 @@ class Outcome:
     validation: Callable[[], dict[str, float]]
     """Gives the primary accuracy on the validation part, by point; asked only when rows are written."""
     columns: dict[str, Any]
+
+
+class Committed(NamedTuple):
+    """What came of a measure's points; all zero and empty while shards are missing."""
+
+    complete: int
+    rows: int
+    failures: dict[str, str]
+    """Why points failed, by their ids."""
 
 
 def write_shard(
@@ -64,13 +73,13 @@ def write_shard(
 
 def commit(
     store: Store, trial: Trial, config: MeasureConfig, work_id: str, measure: Measure, outcome: Outcome
-) -> tuple[int, dict[str, str]]:
+) -> Committed:
     """Summarise all shards if they are there; return how many points became complete, and why others failed."""
     table = f"per_image/{config.name}"
     shards = [_shard_name(work_id, config, shard, trial.shards) for shard in range(trial.shards)]
     measured = [point for point in outcome.points if point.point_id not in outcome.inapplicable]
     if measured and not set(shards) <= store.names(table):
-        return 0, {}
+        return Committed(0, 0, {})
     rows, failures, reason = [], dict[str, str](), ""
     validation = outcome.validation()
     per_image = store.read_by_point(table, shards, [point.point_id for point in measured])
@@ -105,7 +114,7 @@ def commit(
         ]
     if rows:
         store.write("measurements", f"{work_id}.{config.measure_id}", rows)
-    return len(outcome.points) - len(failures), failures
+    return Committed(len(outcome.points) - len(failures), len(rows), failures)
 
 
 def _shard_name(work_id: str, measure: MeasureConfig, shard: int, shards: int) -> str:

@@ -3,15 +3,20 @@
 Every measure's rows are durable before it is reported.
 """
 
+import logging
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hushsweep.datasets.heartbeat import beat
 from hushsweep.datasets.results import Store, StoreError
-from hushsweep.workers.commit import Outcome, commit, commit_failures, write_shard
+from hushsweep.workers.commit import Committed, Outcome, commit, commit_failures, write_shard
 from hushsweep.workers.devices import device_name, peak_memory, resolve_device, threads
+from hushsweep.workers.logs import TrialLog
 from hushsweep.workers.measures.base import FittedPoint
 from hushsweep.workers.measures.registry import find_measure
 from hushsweep.workers.progress import Progress, Report
@@ -46,23 +51,45 @@ def evaluate(
     store = Store(results, create=False)
     device = resolve_device(trial.device)
     columns = {**(provenance or {}), "device": device_name(device)}
+    done = dict.fromkeys(("images", "complete", "failed"), 0)
 
     def heard(progress: Progress) -> None:
         beat()
+        for name in done:
+            done[name] += getattr(progress, name)
         report(progress)
 
-    with threads(execution.threads), watched(trial, store, execution.timeout_s, columns):
+    log, points = TrialLog(trial, columns), [point.point_id for point in trial.points]
+    with (
+        threads(execution.threads),
+        watched(trial, store, execution.timeout_s, columns),
+        _logged(log, points, done),
+    ):
         try:
             run = TrialRun(trial, store, execution, device, heard)
+            log("weights ready", points, weights_digest=run.weights_digest)
             fitted, found, failures = run.fit()
+            log("features done", list(fitted), images=done["images"])
         except StoreError:
             raise
         except Exception as error:  # whatever stops the whole trial is the reason of each of its points
             fitted, found = {}, {}
             failures = {point.point_id: reason_of(error) for point in trial.points}
-        _fail(store, trial, failures, columns, heard)
+        _fail(store, trial, failures, columns, heard, log)
         for measure in _measures(trial) if fitted else ():
-            _measure(run, measure, fitted, found, columns)
+            _measure(run, measure, fitted, found, columns, log)
+
+
+@contextmanager
+def _logged(log: TrialLog, points: list[str], done: dict[str, int]) -> Iterator[None]:
+    """Log a trial's beginning and its end; whatever ends it early is named there."""
+    log("trial began", points, all_ids=True)
+    try:
+        yield
+    except BaseException as error:  # Ray ends a trial that is stopped early by something that is no Exception
+        log("trial ended", points, level=logging.WARNING, **done, reason=f"{type(error).__name__}: {error}")
+        raise
+    log("trial ended", points, **done)
 
 
 def _measure(
@@ -71,6 +98,7 @@ def _measure(
     fitted: dict[str, FittedPoint],
     found: dict[str, float],
     columns: dict[str, Any],
+    log: TrialLog,
 ) -> None:
     """Measure what is missing of one measure and, once the last shard is there, summarise it."""
     trial, store = run.trial, run.store
@@ -99,14 +127,18 @@ def _measure(
                 "peak_memory": peak_memory(run.device) if computed else None,
             },
         )
-        complete, failures = commit(store, trial, config, work_id, measure, outcome)
+        committed = commit(store, trial, config, work_id, measure, outcome)
     except StoreError:
         raise
     except Exception as error:  # a measure that fails leaves the others their chance
-        complete, failures = 0, {p.point_id: reason_of(error) for p in points}
-    _fail(store, trial, failures, columns, run.report, config)
-    if complete:
-        run.report(Progress(complete=complete))
+        committed = Committed(0, 0, {p.point_id: reason_of(error) for p in points})
+    _fail(store, trial, committed.failures, columns, run.report, log, config)
+    complete = [p.point_id for p in points if p.point_id not in committed.failures]
+    if committed.complete:
+        log("measure complete", complete, measure=config.name, rows=committed.rows)
+        run.report(Progress(complete=committed.complete, measure=config.name))
+    elif complete:
+        log("shard complete", complete, measure=config.name)
 
 
 def _noise_std(point: FittedPoint) -> float | None:
@@ -130,6 +162,7 @@ def _fail(
     failures: dict[str, str],
     columns: dict[str, Any],
     report: Report,
+    log: TrialLog,
     measure: MeasureConfig | None = None,
 ) -> None:
     """Write the failures of points, of all their measures or of one."""
@@ -140,5 +173,8 @@ def _fail(
         if point.point_id in failures and measure in (None, config)
     }
     commit_failures(store, trial, pairs, {**columns, "computed_at": datetime.now(UTC)})
-    if pairs:
-        report(Progress(failed=len(pairs)))
+    log.failed(failures, measure and measure.name)
+    counts = Counter(measure_id for _, measure_id in pairs)
+    for config in _measures(trial) if pairs else ():
+        if counts[config.measure_id]:
+            report(Progress(failed=counts[config.measure_id], measure=config.name))

@@ -19,6 +19,8 @@ class Progress:
     """Epochs that this training has in all."""
     score: float | None = None
     """Accuracy of the primary task on the validation part after that epoch, under noise."""
+    measure: str | None = None
+    """Which measure is complete or failed."""
 
 
 Report = Callable[[Progress], None]

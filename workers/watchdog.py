@@ -17,6 +17,7 @@ from typing import Any
 from hushsweep.datasets.heartbeat import beat, idle_s
 from hushsweep.datasets.results import Store
 from hushsweep.workers.commit import commit_failures
+from hushsweep.workers.logs import TrialLog
 from hushsweep.workers.trial import Trial
 
 _TICKS = 4
@@ -79,6 +80,7 @@ def _watch(
 
 
 def _write(trial: Trial, store: Store, reason: str, columns: dict[str, Any]) -> None:
+    TrialLog(trial, columns).failed({point.point_id: reason for point in trial.points})
     completed = store.completed()
     wanted = {(point.point_id, measure.measure_id) for point in trial.points for measure in point.measures}
     columns = {**columns, "computed_at": datetime.now(UTC)}
