@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 from hushsweep.datasets.results import Store, StoreError, results_name
 from hushsweep.sweeps.errors import RunError
+from hushsweep.sweeps.metrics import SweepMetrics, TrialMetrics
 from hushsweep.sweeps.runner import RunnerOptions, places_of
 from hushsweep.sweeps.spec import ExecutionSpec
 from hushsweep.workers.commit import commit_failures
@@ -50,7 +52,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
         cpus, gpus = choose_resources(options.execution, trials)
         pending = list(trials)
         for _ in range(options.execution.max_failures + 1):
-            watcher = Watcher(report)
+            watcher = Watcher(report, sweep=options.sweep, trials=len(pending))
             _run_round(pending, watcher, cpus, gpus, results, options)
             if watcher.store_error:
                 raise StoreError(watcher.store_error)
@@ -59,7 +61,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
             pending = [pending[index] for index in sorted(watcher.died - watcher.ended)]
             if not pending:
                 return
-    fail_dead_trials(pending, results, report, watcher.attempts)
+        fail_dead_trials(pending, results, report, watcher.attempts, sweep=options.sweep)
 
 
 def _run_round(
@@ -112,6 +114,7 @@ def fit(
         results=results_name(results),
         execution=execution_of(options.execution, cpus),
         git_commit=options.git_commit,
+        sweep=options.sweep,
         report_every=_report_every(cpus, gpus),
     )
     scratch = results / "cache" / _SCRATCH
@@ -276,6 +279,7 @@ def _run_trial(
     results: str,
     execution: Execution,
     git_commit: str | None,
+    sweep: str,
     report_every: float,
 ) -> None:
     """Run one trial in a worker and pass its progress on."""
@@ -285,20 +289,22 @@ def _run_trial(
     from hushsweep.workers.evaluate import evaluate
 
     log_to_stderr()
-    reporter = _Reporter(report_every)
+    reporter, trial = _Reporter(report_every), trial_of(config, trials)
+    metrics = TrialMetrics(trial, sweep, reporter)
     try:
-        evaluate(
-            trial_of(config, trials),
-            results=results,
-            execution=execution,
-            provenance={
-                "node": f"{socket.gethostname()} ({ray.util.get_node_ip_address()})",
-                "worker": str(os.getpid()),
-                "ray_trial_id": tune.get_context().get_trial_id(),
-                "git_commit": git_commit,
-            },
-            report=reporter,
-        )
+        with metrics.timed():
+            evaluate(
+                trial,
+                results=results,
+                execution=execution,
+                provenance={
+                    "node": f"{socket.gethostname()} ({ray.util.get_node_ip_address()})",
+                    "worker": str(os.getpid()),
+                    "ray_trial_id": tune.get_context().get_trial_id(),
+                    "git_commit": git_commit,
+                },
+                report=metrics,
+            )
     except StoreError as error:  # repeating the trial would not mend a full disk
         tune.report({**reporter.flush(), "ended": True, "store_error": str(error)})
         return
@@ -351,16 +357,23 @@ class _Reporter:
 class Watcher:
     """Takes progress from Tune's results; nothing that goes wrong here may end the sweep."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, report: Report, *, sweep: str = "", trials: int | None = None) -> None:
+        self._report, self._trials = report, trials
+        self.sweep, self.metrics = sweep, SweepMetrics(sweep)
         self.ended, self.died = set[int](), set[int]()
         self.attempts = set[str]()
         """Of those that died, as Ray calls them in the rows that they left."""
         self.store_error: str | None = None
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._trials is not None:
+            self.metrics.left(self._trials - len(self.ended))
 
     def stopped(self, trial: int, rows: int) -> None:
         """Count a trial that ended early, and the rows that it left."""
         self.ended.add(trial)
+        self._tell()
         self._report(Progress(complete=rows))
 
     def callback(self) -> Any:
@@ -382,6 +395,7 @@ class Watcher:
             def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
                 watcher.died.add(trial.config["trial"])
                 watcher.attempts.add(trial.trial_id)
+                watcher.metrics.died()
 
         return Callback()
 
@@ -407,13 +421,14 @@ class Watcher:
         """Count one report of a trial."""
         if result.get("ended") and not result.get("done"):
             self.ended.add(trial)
+            self._tell()
             self.store_error = self.store_error or result.get("store_error")
         if not result.get("done"):
             self._report(Progress(*(int(result.get(name, 0)) for name in ("images", "complete", "failed"))))
 
 
 def fail_dead_trials(
-    trials: Sequence[Trial], results: Path, report: Report, attempts: Collection[str]
+    trials: Sequence[Trial], results: Path, report: Report, attempts: Collection[str], *, sweep: str = ""
 ) -> None:
     """Give every point of a trial whose worker kept dying a row that says so, unless it is complete.
 
@@ -426,7 +441,10 @@ def fail_dead_trials(
         pairs = {(point.point_id, measure.measure_id) for point in trial.points for measure in point.measures}
         failures = dict.fromkeys(pairs - completed - told, reason)
         commit_failures(store, trial, failures, {"computed_at": datetime.now(UTC)})
-        report(Progress(failed=len(pairs - completed)))
+        counted = TrialMetrics(trial, sweep, report)
+        names = {measure.measure_id: measure.name for point in trial.points for measure in point.measures}
+        for measure_id, failed in Counter(measure for _, measure in pairs - completed).items():
+            counted(Progress(failed=failed, measure=names[measure_id]))
 
 
 def _failed_in(store: Store, attempts: Collection[str]) -> set[tuple[str, str]]:

@@ -24,6 +24,8 @@ class RunnerOptions:
     address: str | None = None
     """Of a running Ray cluster; None starts one on this machine."""
     git_commit: str | None = None
+    sweep: str = ""
+    """Its name, for metrics."""
     judge: Judge | None = None
     """Stops trainings early; None lets all of them run to their ends."""
 

@@ -163,7 +163,7 @@ def run(
         counted = _Counter()
         judge = None if spec.early_stopping is None else Judge(spec.early_stopping, store)
         options = RunnerOptions(
-            execution=spec.execution, address=address, git_commit=git_commit(), judge=judge
+            execution=spec.execution, address=address, git_commit=git_commit(), sweep=spec.name, judge=judge
         )
         interrupted, found = False, tuple[str, ...]()
         with _mirror_beside(store, spec.name, enabled=mirror) as finish_mirror:

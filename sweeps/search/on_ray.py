@@ -36,7 +36,7 @@ def search_on_ray(searches: Searches, *, results: Path, options: RunnerOptions, 
         return  # without starting a cluster for nothing
     with ray_cluster(options.address):
         resources = choose_resources(options.execution, searches.outlook())
-        watcher = Watcher(report)
+        watcher = Watcher(report, sweep=options.sweep)
         supply = _Supply(searches, watcher, options.execution.max_failures, results, report)
         fit((), watcher, resources, results, options, search_alg=supply.algorithm(), num_samples=-1)
         if watcher.store_error:
@@ -122,7 +122,7 @@ class _Supply:
             if self._deaths[trial.trial_id] <= self._max_failures:
                 self._again.append(trial)
                 return
-            fail_dead_trials([trial], self._results, self._report, {trial_id})
+            fail_dead_trials([trial], self._results, self._report, {trial_id}, sweep=self._watcher.sweep)
         elif number not in self._watcher.ended:
             return  # the run is being interrupted: it is not done, and will not be told
         self._searches.done(trial)
