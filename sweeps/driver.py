@@ -424,7 +424,8 @@ class Watcher:
             self._tell()
             self.store_error = self.store_error or result.get("store_error")
         if not result.get("done"):
-            self._report(Progress(*(int(result.get(name, 0)) for name in ("images", "complete", "failed"))))
+            told = {name: int(result.get(name, 0)) for name in ("images", "complete", "failed")}
+            self._report(Progress(told["images"], told["complete"], told["failed"]))
 
 
 def fail_dead_trials(

@@ -51,7 +51,7 @@ def evaluate(
     store = Store(results, create=False)
     device = resolve_device(trial.device)
     columns = {**(provenance or {}), "device": device_name(device)}
-    done = dict.fromkeys(("images", "complete", "failed"), 0)
+    done: dict[str, Any] = dict.fromkeys(("images", "complete", "failed"), 0)
 
     def heard(progress: Progress) -> None:
         beat()
@@ -81,7 +81,7 @@ def evaluate(
 
 
 @contextmanager
-def _logged(log: TrialLog, points: list[str], done: dict[str, int]) -> Iterator[None]:
+def _logged(log: TrialLog, points: list[str], done: dict[str, Any]) -> Iterator[None]:
     """Log a trial's beginning and its end; whatever ends it early is named there."""
     log("trial began", points, all_ids=True)
     try:
@@ -173,7 +173,7 @@ def _fail(
         if point.point_id in failures and measure in (None, config)
     }
     commit_failures(store, trial, pairs, {**columns, "computed_at": datetime.now(UTC)})
-    log.failed(failures, measure and measure.name)
+    log.failed(failures, measure.name if measure else None)
     counts = Counter(measure_id for _, measure_id in pairs)
     for config in _measures(trial) if pairs else ():
         if counts[config.measure_id]:
