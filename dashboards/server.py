@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from hushsweep.datasets.results import StoreError
 from hushsweep.datasets.results.files import exclusive
 
 _ENVIRONMENT = {
@@ -15,6 +17,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # MLflow's own retries would block for up to four minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves 8 processes and 2 GB
+    "PGCONNECT_TIMEOUT": "20",  # a database host that answers nothing
 }
 
 _NAMES = {"MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*"}
@@ -29,6 +32,43 @@ def quiet_mlflow() -> None:
 
     for name in (mlflow.__name__, "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # a database that goes away is raised as well, and said in one sentence by whoever asked
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def without_password(tracking_uri: str) -> str:
+    """The address with ``***`` in place of a password, to be printed."""
+    hidden = re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", tracking_uri)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", hidden)
+
+
+def reach_database(tracking_uri: str) -> None:
+    """Connect to the database server at `tracking_uri` and make MLflow's tables; other addresses are left alone.
+
+    MLflow itself tries ten times within 100 seconds before it says that nobody answers. On PostgreSQL the tables are
+    made under a lock: two processes that make them at once trip over each other.
+
+    Raises:
+        StoreError: the database's driver is not installed.
+        SQLAlchemyError: it cannot be reached, or refuses.
+        MlflowException: MLflow cannot use it.
+    """
+    kind = tracking_uri.partition(":")[0].partition("+")[0]
+    if kind not in {"postgresql", "mysql", "mssql"}:
+        return
+    from mlflow import MlflowClient
+    from sqlalchemy import NullPool, create_engine, text
+
+    try:
+        engine = create_engine(tracking_uri, poolclass=NullPool)
+    except ModuleNotFoundError as error:
+        needed = "pip install 'hushsweep[postgres]'" if kind == "postgresql" else f"install {error.name}"
+        where = without_password(tracking_uri)
+        raise StoreError(f"{where}: its driver '{error.name}' is not installed; {needed}") from error
+    with engine.connect() as connection:
+        if kind == "postgresql":
+            connection.execute(text("SELECT pg_advisory_lock(hashtext('hushsweep mirror'))"))
+            MlflowClient(tracking_uri).search_experiments(max_results=1)
 
 
 def local_tracking_uri(results: Path | str) -> str:

@@ -24,8 +24,10 @@ from hushsweep.dashboards.server import (
     ensure_local_database,
     local_tracking_uri,
     quiet_mlflow,
+    reach_database,
     ui_address,
     ui_command,
+    without_password,
 )
 from hushsweep.datasets.results import Store, StoreError
 from hushsweep.datasets.results.files import exclusive, times
@@ -60,9 +62,10 @@ class MirrorReport:
 
     def __str__(self) -> str:
         done = f"{self.written} runs written, {self.unchanged} unchanged, {self.deleted} outdated deleted"
+        where = without_password(self.tracking_uri)
         if self.error is None:
-            return f"MLflow {self.tracking_uri}: {done}"
-        return f"MLflow {self.tracking_uri}: {done}, then {self.error}; the rows are safe, mirror again later"
+            return f"MLflow {where}: {done}"
+        return f"MLflow {where}: {done}, then {self.error}; the rows are safe, mirror again later"
 
 
 def mirror(
@@ -83,7 +86,8 @@ def mirror(
         What was done; a server that is down or refuses is reported in ``error``, not raised.
 
     Raises:
-        StoreError: no results or no such sweep; or another mirror of this folder is at work.
+        StoreError: no results or no such sweep; another mirror of this folder is at work; or the database at
+            `tracking_uri` needs a driver that is not installed.
     """
     store = Store(results, create=False)
     if sweep is not None:
@@ -98,6 +102,7 @@ def mirror(
         try:
             if tracking_uri is None:
                 ensure_local_database(store.root)
+            reach_database(report.tracking_uri)
             client = MlflowClient(report.tracking_uri)
             for name in store.sweeps() if sweep is None else [sweep]:
                 for change in _mirror_sweep(

@@ -298,10 +298,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def server(folder: Path, port: int, database: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """An MLflow server, started as the product starts it; its whole process group is ours to end."""
     folder.mkdir(exist_ok=True)
     command, environment = ui_command(folder, port)
+    if database is not None:
+        command[command.index("--backend-store-uri") + 1] = database
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
