@@ -19,14 +19,14 @@ PATIENCE = 400
 
 
 class Cluster:
-    """Nodes with one CPU each, a token, and the dashboard on loopback."""
+    """Nodes with so many CPUs each, a token, and the dashboard on loopback."""
 
-    def __init__(self, python: str, **environment: str) -> None:
+    def __init__(self, python: str, cpus: int = 1, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hs"))  # short: the names of Ray's sockets have to fit
         self.token = self.folder / "token"
         self.token.touch(mode=0o600)
         self.token.write_text("0123456789abcdef" * 4)
-        self._python, self._environment = python, environment
+        self._python, self._cpus, self._environment = python, cpus, environment
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
         self._port, self._dashboard = free_port("127.0.0.2"), free_port("127.0.0.1")
         self.address = f"127.0.0.2:{self._port}"
@@ -57,7 +57,7 @@ class Cluster:
         self._nodes[host] = subprocess.Popen(
             [
                 *(self._python, "-m", "ray.scripts.scripts", "start", "--block", *options),
-                *(f"--node-ip-address={host}", "--num-cpus=1", "--object-store-memory=157286400"),
+                *(f"--node-ip-address={host}", f"--num-cpus={self._cpus}", "--object-store-memory=157286400"),
                 *(f"--temp-dir={self.folder / host}", "--min-worker-port=0", "--max-worker-port=0"),
                 f"--dashboard-agent-listen-port={free_port(host)}",
             ],
@@ -118,9 +118,9 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(python: str = sys.executable, **environment: str) -> Iterator[Cluster]:
+def cluster(python: str = sys.executable, *, cpus: int = 1, **environment: str) -> Iterator[Cluster]:
     """A head; nodes are added, and all is killed at the end, whatever happens."""
-    started = Cluster(python, **environment)
+    started = Cluster(python, cpus, **environment)
     try:
         started.start_head()
         yield started
