@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 
 Spec = Annotated[Path, typer.Argument(help="The sweep file (YAML).", metavar="SPEC")]
+
+
 def _results(text: str | Path) -> Path:
     """Turn s3://BUCKET/PREFIX into the folder of this machine that stands for it; leave other folders as they are."""
     from hushsweep.datasets.results import StoreError, bucket_address, results_folder

@@ -22,10 +22,12 @@ from typing import Any
 from hushsweep.datasets.results import Store, StoreError, results_name
 from hushsweep.sweeps.errors import RunError
 from hushsweep.sweeps.metrics import SweepMetrics, TrialMetrics
+from hushsweep.sweeps.ordering import in_turn
+from hushsweep.sweeps.packing import measured_share, scouts
 from hushsweep.sweeps.runner import RunnerOptions, places_of
 from hushsweep.sweeps.spec import ExecutionSpec
 from hushsweep.workers.commit import commit_failures
-from hushsweep.workers.devices import resolve_device
+from hushsweep.workers.devices import peak_memory, resolve_device
 from hushsweep.workers.logs import log_to_stderr
 from hushsweep.workers.progress import Progress, Report
 from hushsweep.workers.trial import Execution, Trial
@@ -40,8 +42,9 @@ _SCRATCH = "tune"
 def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions, report: Report) -> None:
     """Run trials on Ray workers.
 
-    Workers are kept between trials, so that a model is loaded once per worker. A trial whose worker died is repeated
-    up to ``max_failures`` times, after the others; then its points get failed rows.
+    Workers are kept between trials, so that a model is loaded once per worker. Where it is left to us how many share a
+    GPU, one trial of each kind goes first and shows what it needs. A trial whose worker died is repeated up to
+    ``max_failures`` times, after the others; then its points get failed rows.
 
     Raises:
         RunError: the cluster cannot be reached or does not have what a trial asks for.
@@ -50,25 +53,79 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
     """
     with ray_cluster(options.address):
         cpus, gpus = choose_resources(options.execution, trials)
-        pending = list(trials)
-        for _ in range(options.execution.max_failures + 1):
-            watcher = Watcher(report, sweep=options.sweep, trials=len(pending))
-            _run_round(pending, watcher, cpus, gpus, results, options)
-            if watcher.store_error:
-                raise StoreError(watcher.store_error)
-            if len(watcher.ended | watcher.died) < len(pending):
-                raise KeyboardInterrupt
-            pending = [pending[index] for index in sorted(watcher.died - watcher.ended)]
-            if not pending:
-                return
-        fail_dead_trials(pending, results, report, watcher.attempts, sweep=options.sweep)
+        ordered = in_turn(trials, _at_once(cpus, gpus))
+        gib = _gpu_gib() if options.execution.gpus_per_trial == "auto" else 0.0
+        first, rest = _scouts_first(ordered, gib)
+        peaks = _run_rounds(first, (cpus, gpus), results, options, report) if first else []
+        if first and rest:
+            share = measured_share(peaks, rest, gib)
+            execution = options.execution.model_copy(update={"gpus_per_trial": share})
+            cpus, gpus = choose_resources(execution, rest)
+        if rest:
+            _run_rounds(rest, (cpus, gpus), results, options, report)
+
+
+def _scouts_first(trials: Sequence[Trial], gib: float) -> tuple[list[Trial], list[Trial]]:
+    """Divide trials into those that show what a GPU has to hold, and the others."""
+    import ray
+
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    if not gib or len(trials) <= gpus or any(trial.device == "cpu" for trial in trials):
+        return [], list(trials)
+    chosen = set(scouts(trials, gpus))
+    rest = [trial for position, trial in enumerate(trials) if position not in chosen]
+    return [trials[position] for position in sorted(chosen)], rest
+
+
+def _gpu_gib() -> float:
+    """Memory of the smallest GPU of the cluster, GiB; 0 where Ray has GPUs that torch does not see."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    # none is reserved, so that this does not wait for other sweeps; then Ray has to be told to leave all visible
+    visible = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+    probe = ray.remote(num_cpus=0, runtime_env=visible)(_smallest_gpu)
+    places = [NodeAffinitySchedulingStrategy(node, soft=True) for node in nodes]
+    found: list[float] = ray.get([probe.options(scheduling_strategy=place).remote() for place in places])
+    return min(found, default=0.0)
+
+
+def _smallest_gpu() -> float:
+    import torch
+
+    sizes = (torch.cuda.get_device_properties(n).total_memory for n in range(torch.cuda.device_count()))
+    return min(sizes, default=0) / 2**30
+
+
+def _run_rounds(
+    trials: Sequence[Trial],
+    resources: tuple[float, float],
+    results: Path,
+    options: RunnerOptions,
+    report: Report,
+) -> list[tuple[Trial, float]]:
+    """Run trials, and again those whose worker died; return how much memory each took, GiB."""
+    pending, peaks = list(trials), list[tuple[Trial, float]]()
+    for _ in range(options.execution.max_failures + 1):
+        watcher = Watcher(report, sweep=options.sweep, trials=len(pending))
+        _run_round(pending, watcher, resources, results, options)
+        peaks += [(pending[index], peak) for index, peak in watcher.peaks.items()]
+        if watcher.store_error:
+            raise StoreError(watcher.store_error)
+        if len(watcher.ended | watcher.died) < len(pending):
+            raise KeyboardInterrupt
+        pending = [pending[index] for index in sorted(watcher.died - watcher.ended)]
+        if not pending:
+            return peaks
+    fail_dead_trials(pending, results, report, watcher.attempts, sweep=options.sweep)
+    return peaks
 
 
 def _run_round(
     trials: Sequence[Trial],
     watcher: "Watcher",
-    cpus: float,
-    gpus: float,
+    resources: tuple[float, float],
     results: Path,
     options: RunnerOptions,
 ) -> None:
@@ -76,7 +133,7 @@ def _run_round(
     from ray import tune
 
     space = {"trial": tune.grid_search(list(range(len(trials))))}
-    fit(trials, watcher, (cpus, gpus), results, options, param_space=space)
+    fit(trials, watcher, resources, results, options, param_space=space)
 
 
 def fit(
@@ -115,7 +172,7 @@ def fit(
         execution=execution_of(options.execution, cpus),
         git_commit=options.git_commit,
         sweep=options.sweep,
-        report_every=_report_every(cpus, gpus),
+        report_every=max(_REPORT_EVERY, _REPORT_COST * _at_once(cpus, gpus)),
     )
     scratch = results / "cache" / _SCRATCH
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -308,16 +365,16 @@ def _run_trial(
     except StoreError as error:  # repeating the trial would not mend a full disk
         tune.report({**reporter.flush(), "ended": True, "store_error": str(error)})
         return
-    tune.report({**reporter.flush(), "ended": True})
+    peak = peak_memory(resolve_device(trial.device))
+    tune.report({**reporter.flush(), "ended": True, "peak_memory": peak})
 
 
-def _report_every(cpus: float, gpus: float) -> float:
-    """Return the seconds between two reports of a trial: those in which the driver can hear all that run at once."""
+def _at_once(cpus: float, gpus: float) -> float:
+    """Return how many trials of these resources the cluster runs at once."""
     import ray
 
     total: dict[str, float] = ray.cluster_resources()
-    at_once = total.get("GPU", 0.0) / gpus if gpus else total.get("CPU", 0.0) / cpus
-    return max(_REPORT_EVERY, _REPORT_COST * at_once)
+    return total.get("GPU", 0.0) / gpus if gpus else total.get("CPU", 0.0) / cpus
 
 
 def trial_of(config: dict[str, Any], trials: Sequence[Trial]) -> Trial:
@@ -363,6 +420,8 @@ class Watcher:
         self.ended, self.died = set[int](), set[int]()
         self.attempts = set[str]()
         """Of those that died, as Ray calls them in the rows that they left."""
+        self.peaks = dict[int, float]()
+        """Most memory of its device that each trial's worker has had in use, GiB."""
         self.store_error: str | None = None
         self._tell()
 
@@ -423,6 +482,8 @@ class Watcher:
             self.ended.add(trial)
             self._tell()
             self.store_error = self.store_error or result.get("store_error")
+            if "peak_memory" in result:
+                self.peaks[trial] = float(result["peak_memory"])
         if not result.get("done"):
             told = {name: int(result.get(name, 0)) for name in ("images", "complete", "failed")}
             self._report(Progress(told["images"], told["complete"], told["failed"]))

@@ -54,7 +54,9 @@ def reference_on_ray(trial: Trial, *, results: Path, options: RunnerOptions) -> 
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=options.execution.max_failures)(
             _reference
         )
-        found: float = ray.get(task.remote(trial, results_name(results), execution_of(options.execution, cpus)))
+        found: float = ray.get(
+            task.remote(trial, results_name(results), execution_of(options.execution, cpus))
+        )
     return found
 
 
