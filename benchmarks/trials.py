@@ -9,6 +9,7 @@ evaluation itself takes. Starting workers is left out: a tenth of the trials is 
 import argparse
 import contextlib
 import io
+import os
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -96,7 +97,9 @@ def main() -> None:
     print(
         f"{count} trials: ours {1000 * ours:.1f} ms, Tune's own {1000 * alone:.1f} ms, evaluation {1000 * local:.1f} ms"
     )
+    workers = os.cpu_count() or 1
     print(f"(ours - evaluation) / Tune's own: {(ours - local) / alone:.2f}x (target <= 1.20x)")
+    print(f"with evaluations side by side on {workers} workers: {(ours - local / workers) / alone:.2f}x")
     print(f"driver's memory: {before:.0f} MiB before, {after:.0f} MiB at most")
 
 
