@@ -9,7 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from hushsweep.datasets.results import TABLES, Store, StoreError, arrow_schema, bucket_of
-from hushsweep.datasets.results.fetching import fetched_dataset
+from hushsweep.datasets.results.errors import FileGoneError
+from hushsweep.datasets.results.files import fetch_all
 from hushsweep.datasets.results.store import ATTEMPTS
 
 _SETTINGS = (
@@ -45,7 +46,9 @@ _VIEWS = (
 
 
 def connect(
-    results: Path | str, variables: Mapping[str, str | float | None] | None = None
+    results: Path | str,
+    variables: Mapping[str, str | float | None] | None = None,
+    statement: str | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open the results folder for SQL: the views of views.sql and the files named after their view.
 
@@ -56,6 +59,7 @@ def connect(
     Args:
         results: The results folder.
         variables: What getvariable(name) gives; without one it gives null.
+        statement: The one that will be asked: of results in a bucket, only the tables are fetched that it may read.
 
     Raises:
         StoreError: `results` holds no results or was written by a newer hushsweep.
@@ -66,10 +70,10 @@ def connect(
     folders = ", ".join(sorted({_quote(str(store.root)), _quote(_literal(store.root))}))
     connection.execute(f"SET allowed_directories = [{folders}]")
     connection.execute(f"SET temp_directory = {_quote(str(store.cache_dir / 'duckdb'))}")
+    needed = TABLES if statement is None else _tables_of(statement)
     for table in TABLES:
-        connection.execute(
-            f"CREATE VIEW raw_{table.replace('/', '_')} AS {_source(connection, store, table)}"
-        )
+        source = _source(connection, store, table, fetch=table in needed)
+        connection.execute(f"CREATE VIEW raw_{_flat(table)} AS {source}")
     _create_table(connection, "sweeps", _planned(store))
     for name, value in (variables or {}).items():
         connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
@@ -116,10 +120,11 @@ def answer(
     """
     for attempt in range(ATTEMPTS):
         try:
-            with connect(results, variables) as connection:
+            with connect(results, variables, sql if isinstance(sql, str) else sql.query) as connection:
                 return connection.sql(sql, params=parameters or None).to_arrow_table()
-        except duckdb.IOException as error:
-            if attempt == ATTEMPTS - 1 or not _GONE.search(str(error)):
+        except (duckdb.IOException, FileGoneError) as error:
+            gone = isinstance(error, FileGoneError) or _GONE.search(str(error))
+            if attempt == ATTEMPTS - 1 or not gone:
                 raise
     raise AssertionError
 
@@ -134,17 +139,32 @@ def sql_file(name: str) -> str:
     return files("hushsweep.dashboards.queries").joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
-def _source(connection: duckdb.DuckDBPyConnection, store: Store, table: str) -> str:
+def _flat(table: str) -> str:
+    return table.replace("/", "_")
+
+
+def _tables_of(statement: str) -> set[str]:
+    """Tables that a statement may read: those that it names, or a view that it names; a word too many does no harm."""
+    words, looked = set(re.findall(r"\w+", statement.lower())), set[str]()
+    while views := {*_VIEWS, "secondary_drop"} & words - looked:
+        looked |= views
+        words |= {word for view in views for word in re.findall(r"\w+", sql_file(view).lower())}
+    # views.sql decides by the measurements what counts, whatever is asked
+    return {
+        table for table in TABLES if table == "measurements" or {_flat(table), f"raw_{_flat(table)}"} & words
+    }
+
+
+def _source(connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, fetch: bool) -> str:
     """Query over the files of `table`: every column of the schema, null where a file is older."""
-    empty = f"empty_{table.replace('/', '_')}"
+    empty = f"empty_{_flat(table)}"
     _create_table(connection, empty, arrow_schema(table).empty_table())
     files = sorted(store.listing(table).counted.values())
     if not files:
         return f"FROM {empty}"
-    if bucket_of(files[0]) is not None:
-        source = f"source_{table.replace('/', '_')}"
-        connection.register(source, fetched_dataset(files, arrow_schema(table)))
-        return f"FROM {source}"
+    if bucket_of(files[0]) is not None and not fetch:
+        return f"FROM {empty}"
+    fetch_all(files)
     # named one by one, so that all views see the files of one moment, whatever is merged or written meanwhile
     names = ", ".join(_quote(_literal(file)) for file in files)
     # comparing the columns of all files costs seconds per view and thousand files

@@ -63,6 +63,8 @@ def results_folder(results: Path | str) -> Path:
     folder = (
         Path(caches).expanduser().absolute() / "hushsweep" / hashlib.sha256(key.encode()).hexdigest()[:20]
     )
+    if (folder / _MARK).is_file():
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
@@ -148,6 +150,10 @@ class Bucket:
                     Path(entry.path).unlink(missing_ok=True)
         return found
 
+    def size(self, path: Path) -> int:
+        """Return the bytes of a file that was listed."""
+        return self._listed[self._key(path)].size
+
     def folders(self, folder: Path) -> list[str]:
         """List the names of the folders in a folder."""
         _, prefixes = self._list(folder)
@@ -172,16 +178,23 @@ class Bucket:
                     seen = _seen(obstore.head(self._store, key))
                     if _is_copy(path, seen):
                         return True
-                found = obstore.get(self._store, key)
-                with _beside(path) as partial:
-                    with partial.open("wb") as stream:
-                        for part in found.stream(min_chunk_size=2**23):
-                            stream.write(part)
-                    _place(partial, path, _seen(found.meta))
+                self._copy(obstore.get(self._store, key), path)
         except FileNotFoundError:
             path.unlink(missing_ok=True)
             return False
         return True
+
+    def _copy(self, found: Any, path: Path) -> None:
+        try:
+            with _beside(path) as partial:
+                with partial.open("wb") as stream:
+                    stream.writelines(found.stream(min_chunk_size=2**23))
+                _place(partial, path, _seen(found.meta))
+        except OSError as error:
+            raise StoreError(
+                f"{path}: the copy of {self.spelled(path)} could not be written ({error.strerror or error}); free "
+                "space there, or name another place in HUSHSWEEP_CACHE"
+            ) from error
 
     def put(self, path: Path, partial: Path) -> None:
         """Make a file of this machine the file `path`, at once."""

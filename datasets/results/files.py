@@ -9,15 +9,19 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from hushsweep.datasets.results.buckets import bucket_of
-from hushsweep.datasets.results.errors import LockHeldError, StoreError
+from hushsweep.datasets.results.errors import FileGoneError, LockHeldError, StoreError
 from hushsweep.datasets.results.leases import lease, lease_holder
 
+_AT_ONCE = 16
+"""Requests to a bucket; each takes some tens of milliseconds, most of them in waiting."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _FREE_SPACE = "free space there or choose another --results, then run again; what is stored already is kept"
 _MENDS = {
@@ -86,6 +90,21 @@ def available(path: Path, *, listed: bool = False) -> bool:
     """
     bucket = bucket_of(path)
     return path.is_file() if bucket is None else bucket.fetch(path, listed=listed)
+
+
+def fetch_all(paths: Collection[Path]) -> None:
+    """Fetch listed files of a results folder that stands for a bucket, several at a time; do nothing in others.
+
+    Raises:
+        FileGoneError: one is no longer there.
+        StoreError: the bucket cannot be reached.
+    """
+    if not any(bucket_of(path) for path in paths):
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for path, there in zip(paths, pool.map(partial(available, listed=True), paths), strict=True):
+            if not there:
+                raise FileGoneError(f"{path}: is no longer there")
 
 
 def kept(path: Path) -> bool:

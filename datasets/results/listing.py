@@ -60,8 +60,7 @@ class Listing:
         bucket = bucket_of(self.folder / MERGED)
         if bucket is None:
             return {name: path.stat().st_size for name, path in self.counted.items()}
-        seen = bucket.files(self.folder)
-        return {name: seen[path.name].size for name, path in self.counted.items() if path.name in seen}
+        return {name: bucket.size(path) for name, path in self.counted.items()}
 
 
 def _names(folder: Path) -> list[str]:

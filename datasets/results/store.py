@@ -19,6 +19,7 @@ from hushsweep.datasets.results.files import (
     available,
     check_name,
     exclusive,
+    fetch_all,
     holder,
     write_atomically,
     write_json,
@@ -180,6 +181,7 @@ class Store:
         listing = self.listing(table)
         chosen = sorted(listing.counted) if names is None else names
         places = dict.fromkeys(self._place(table, listing, name) for name in chosen)
+        fetch_all([path for path, _ in places])
         parts = [read_file(path, schema, points, computation) for path, computation in places]
         return pa.concat_tables([schema.empty_table(), *parts])
 

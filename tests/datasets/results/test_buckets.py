@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -248,8 +249,8 @@ def test_readers_see_every_row_once_beside_merging_that_is_killed(bucket: str) -
         while not ended.is_set():
             looks.extend([counted(bucket), len(store.read("per_image/accuracy", columns=["point_id"]))])
 
-    reader = threading.Thread(target=look)
-    reader.start()
+    pool = ThreadPoolExecutor(1)
+    reader = pool.submit(look)
     try:
         for kill in range(6):
             process = python(merge, bucket)
@@ -262,7 +263,7 @@ def test_readers_see_every_row_once_beside_merging_that_is_killed(bucket: str) -
                 write(store, f"t{number}")
     finally:
         ended.set()
-        reader.join()
+        reader.result()
     assert set(looks) == {96}
     assert len(looks) > 4
     compact(store)
