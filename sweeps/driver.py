@@ -53,7 +53,7 @@ def run_on_ray(trials: Sequence[Trial], *, results: Path, options: RunnerOptions
     """
     with ray_cluster(options.address):
         cpus, gpus = choose_resources(options.execution, trials)
-        ordered = in_turn(trials, _at_once(cpus, gpus))
+        ordered = in_turn(trials, _at_once(options.execution, cpus, gpus))
         gib = _gpu_gib() if options.execution.gpus_per_trial == "auto" else 0.0
         first, rest = _scouts_first(ordered, gib)
         peaks = _run_rounds(first, (cpus, gpus), results, options, report) if first else []
@@ -172,7 +172,7 @@ def fit(
         execution=execution_of(options.execution, cpus),
         git_commit=options.git_commit,
         sweep=options.sweep,
-        report_every=max(_REPORT_EVERY, _REPORT_COST * _at_once(cpus, gpus)),
+        report_every=max(_REPORT_EVERY, _REPORT_COST * _at_once(options.execution, cpus, gpus)),
     )
     scratch = results / "cache" / _SCRATCH
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -369,12 +369,13 @@ def _run_trial(
     tune.report({**reporter.flush(), "ended": True, "peak_memory": peak})
 
 
-def _at_once(cpus: float, gpus: float) -> float:
+def _at_once(execution: ExecutionSpec, cpus: float, gpus: float) -> float:
     """Return how many trials of these resources the cluster runs at once."""
     import ray
 
-    total: dict[str, float] = ray.cluster_resources()
-    return total.get("GPU", 0.0) / gpus if gpus else total.get("CPU", 0.0) / cpus
+    chosen = execution.model_copy(update={"cpus_per_trial": cpus, "gpus_per_trial": gpus})
+    total = ray.cluster_resources()
+    return places_of(chosen, total.get("CPU", 0.0), total.get("GPU", 0.0))
 
 
 def trial_of(config: dict[str, Any], trials: Sequence[Trial]) -> Trial:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hushsweep.datasets.results import bucket_address
+from hushsweep.datasets.results import bucket_address, results_name
 from hushsweep.sweeps.drops import print_drops
 from hushsweep.sweeps.progress import clock
 from hushsweep.sweeps.session import Summary
@@ -210,16 +210,13 @@ def _short(path: Path) -> Path:
 
 def print_submitted(job: str, spec: Path, address: str, results: Path, console: Console) -> None:
     """Print a job's id and what can be done with it."""
-    where = f"--address {address}"
+    where, place = f"--address {address}", shlex.quote(results_name(results))
     console.print(f"submitted: [bold]{escape(job)}[/]\nNext:", highlight=False)
     for what, command in (
         ("log", f"logs {job} {where} --follow"),
         ("jobs", f"jobs {where}"),
         ("end it", f"stop {job} {where}"),
-        (
-            "go on",
-            f"submit {shlex.quote(str(spec))} {where} --results {shlex.quote(str(results))}   (once it has ended)",
-        ),
+        ("go on", f"submit {shlex.quote(str(spec))} {where} --results {place}   (once it has ended)"),
     ):
         console.print(f"  {what:<6} {_program()} {escape(command)}", soft_wrap=True, highlight=False)
 
