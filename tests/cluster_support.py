@@ -1,6 +1,7 @@
 """A Ray cluster of real processes on this machine: every node has a loopback address and a folder of its own."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -10,8 +11,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -68,6 +70,8 @@ class Cluster:
                 **outside,
                 "PATH": f"{Path(self._python).parent}:{os.environ['PATH']}",
                 "RAY_USAGE_STATS_ENABLED": "0",
+                # else other tests leave a node that still imports torch no processor, and the first does all the work
+                "RAY_worker_niceness": "0",
                 "OMP_NUM_THREADS": "1",
                 "HUSHSWEEP_CACHE": str(self.cache(host)),
                 **self.secrets,
@@ -75,6 +79,24 @@ class Cluster:
                 **environment,
             },
         )
+
+    def wait_for_node(self, host: str) -> None:
+        """Wait until a node has joined."""
+        self._wait(lambda: any(target.startswith(f"{host}:") for target in self.targets()))
+
+    def targets(self) -> list[str]:
+        """Where the nodes' metrics are, as Ray writes it for Prometheus."""
+        file = self.folder / self.address.split(":")[0] / "prom_metrics_service_discovery.json"
+        file = file if file.exists() else file.parent / "session_latest" / file.name
+        if not file.exists():
+            return []
+        return [target for job in json.loads(file.read_text()) for target in job["targets"]]
+
+    def events(self, host: str = "*") -> list[dict[str, Any]]:
+        """What trials told the logs of Ray's workers, on one node or on all; a line that is being written is left."""
+        files = self.folder.glob(f"{host}/session_latest/logs/worker-*.err")
+        lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
+        return [json.loads(line) for line in lines if '"trial_id"' in line and line.endswith("\n")]
 
     def cache(self, host: str) -> Path:
         """What a node keeps on a disk of its own."""
@@ -126,6 +148,14 @@ def cluster(python: str = sys.executable, *, cpus: int = 1, **environment: str) 
         yield started
     finally:
         started.close()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Look until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
 
 
 def free_port(host: str) -> int:

@@ -12,7 +12,7 @@ from hushsweep.sweeps import run
 from hushsweep.sweeps.verify import verify
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(800)
 def test_what_is_killed_at_random_costs_nothing_but_time(tmp_path: Path) -> None:
     sweep, reference = tmp_path / "chaos.yaml", tmp_path / "reference"
     sweep.write_text(SWEEP)

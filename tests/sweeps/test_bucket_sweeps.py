@@ -4,17 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-from cluster_support import PATIENCE, cluster
+from cluster_support import PATIENCE, Cluster, cluster, wait_for
 from rows_support import assert_same_rows
 
 from hushsweep.dashboards import run_query
+from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.results import Store, is_store
-from hushsweep.sweeps import run
 from hushsweep.sweeps.verify import verify
 
 HEAD, WORKER = "127.0.0.2", "127.0.0.3"
@@ -31,21 +29,6 @@ execution: {shards: 2, cpus_per_trial: 1, threads: 1, max_failures: 3}
 """
 
 
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sweep") / "shared.yaml"
-    path.write_text(SWEEP)
-    return path
-
-
-@pytest.fixture(scope="module")
-def reference(sweep: Path) -> Path:
-    """The same sweep in one process, on a disk."""
-    summary = run(sweep, results=sweep.parent / "reference", local=True, mirror=False)
-    assert summary.exit_code == 0
-    return summary.results
-
-
 def start(*words: object, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "hushsweep.sweeps", *map(str, words)],
@@ -54,13 +37,6 @@ def start(*words: object, **environment: str) -> "subprocess.Popen[str]":
         text=True,
         env={**os.environ, "COLUMNS": "160", **environment},
     )
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.1)
 
 
 def test_a_killed_run_is_taken_up_where_it_stopped(sweep: Path, reference: Path, bucket: str) -> None:
@@ -80,23 +56,43 @@ def test_a_killed_run_is_taken_up_where_it_stopped(sweep: Path, reference: Path,
 
 
 def test_two_nodes_that_share_nothing_but_the_bucket(
-    sweep: Path, reference: Path, bucket: str, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    sweep: Path, reference: Path, bucket: str, s3: dict[str, str]
 ) -> None:
     """Each has a cache of its own; what one trained the other fetches; one is killed, and the rows are the same."""
     with cluster(**s3) as nodes:
         nodes.start_node(WORKER)
-        job = start(
-            *("submit", sweep, "--results", bucket, "--no-mlflow", "--follow", "--address", nodes.dashboard),
-            **nodes.secrets,
-        )
+        nodes.wait_for_node(WORKER)
+        with ExitStack() as held:
+            # no training ends before both are at work: the first alone might be done with all of it
+            for weights in (reference / "models").glob("*.safetensors"):
+                held.enter_context(locked(Store(bucket).models_dir / f".{weights.stem}.lock"))
+            job = start(
+                *(
+                    "submit",
+                    sweep,
+                    "--results",
+                    bucket,
+                    "--no-mlflow",
+                    "--follow",
+                    "--address",
+                    nodes.dashboard,
+                ),
+                **nodes.secrets,
+            )
+            wait_for(
+                lambda: job.poll() is not None or (bool(nodes.events(WORKER)) and bool(nodes.events(HEAD)))
+            )
         try:
-            wait_for(lambda: is_store(bucket) and len(_nodes(bucket)) == 2)
+            wait_for(lambda: job.poll() is not None or _completed(nodes, WORKER))
+            assert job.poll() is None, job.communicate()[0]
             nodes.kill(WORKER)
             output = job.communicate(timeout=PATIENCE)[0]
         finally:
             job.kill()
             job.communicate()
-    assert job.returncode == 0, output
+        assert job.returncode == 0, output
+        assert _completed(nodes, HEAD)
+        assert any(nodes.cache(WORKER).glob("images/*/*"))
     found = run_query(bucket, "SELECT DISTINCT weights_digest FROM measurements").column(0).to_pylist()
     expected = run_query(reference, "SELECT DISTINCT weights_digest FROM measurements").column(0).to_pylist()
     assert set(found) == set(expected)
@@ -104,6 +100,6 @@ def test_two_nodes_that_share_nothing_but_the_bucket(
     assert verify(bucket).faults == ()
 
 
-def _nodes(results: str) -> set[str]:
-    rows = Store(results, create=False).read("measurements", columns=["node"])
-    return set(rows.column("node").drop_null().to_pylist())
+def _completed(nodes: Cluster, host: str) -> bool:
+    """Whether a node has computed a part of a trial."""
+    return any(event["event"] in ("shard complete", "measure complete") for event in nodes.events(host))

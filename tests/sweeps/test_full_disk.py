@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rows_support import assert_same_rows
 
-from hushsweep.sweeps import run
 from hushsweep.sweeps.verify import verify
 
 SWEEP = """
@@ -104,20 +103,6 @@ def roomy(folder: Path) -> Iterator[Disk]:
     mounted = Disk(folder, ENOUGH_FOR_THE_ROWS)
     yield mounted
     mounted.close()
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("full") / "full.yaml"
-    path.write_text(SWEEP)
-    return path
-
-
-@pytest.fixture(scope="module")
-def reference(sweep: Path) -> Path:
-    results = sweep.parent / "reference"
-    assert run(sweep, results=results, local=True, mirror=False).exit_code == 0
-    return results
 
 
 @pytest.mark.parametrize("where", [["--local"], []], ids=["local", "ray"])

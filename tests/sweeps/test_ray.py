@@ -15,7 +15,6 @@ from rows_support import assert_same_rows
 
 from hushsweep.dashboards import run_query
 from hushsweep.datasets.results import Store
-from hushsweep.sweeps import run
 from hushsweep.sweeps.driver import token_file
 
 SWEEP = """
@@ -28,20 +27,6 @@ measures:
   - {name: hcr, images: 12, restarts: 4, rounds: 4, low_frequency: 3}
 """
 PATIENCE = 400
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sweep") / "cluster.yaml"
-    path.write_text(SWEEP)
-    return path
-
-
-@pytest.fixture(scope="module")
-def reference(sweep: Path) -> Path:
-    results = sweep.parent / "reference"
-    assert run(sweep, results=results, local=True, mirror=False).exit_code == 0
-    return results
 
 
 def start(sweep: Path, results: Path, *options: str, **environment: str) -> "subprocess.Popen[str]":
@@ -297,7 +282,12 @@ cluster.shutdown()
 def two_nodes() -> Iterator[str]:
     """Two Ray nodes on this machine, each with a logical GPU; each needs a loopback address of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CLUSTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # else other tests leave a node that still imports torch no processor, and the first does all the work
+        env={**os.environ, "RAY_worker_niceness": "0"},
     )
     assert process.stdout is not None
     assert process.stdin is not None

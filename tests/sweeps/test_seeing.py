@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cluster_support import PATIENCE, Cluster, cluster
@@ -51,7 +50,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     results = folder / "results"
     with cluster() as nodes:
         nodes.start_node(WORKER)
-        wait_for_nodes(nodes, 2)
+        nodes.wait_for_node(WORKER)
         done = subprocess.run(
             [*COMMAND, "run", "seen.yaml", "--results", results, "--no-mlflow", "--address", nodes.address],
             cwd=folder,
@@ -76,33 +75,10 @@ def left_of(nodes: Cluster) -> float | None:
     return None
 
 
-def wait_for_nodes(nodes: Cluster, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while len({target.split(":")[0] for target in targets(nodes)}) < count:
-        assert time.monotonic() < deadline, "the nodes do not come up"
-        time.sleep(0.5)
-
-
-def targets(nodes: Cluster) -> list[str]:
-    """Where the nodes' metrics are, as Ray writes it for Prometheus."""
-    file = nodes.folder / HEAD / "prom_metrics_service_discovery.json"
-    file = file if file.exists() else nodes.folder / HEAD / "session_latest" / file.name
-    if not file.exists():
-        return []
-    return [target for job in json.loads(file.read_text()) for target in job["targets"]]
-
-
-def events(nodes: Cluster) -> list[dict[str, Any]]:
-    """All lines of trials in the logs of Ray's workers, over all nodes."""
-    files = nodes.folder.glob("*/session_latest/logs/worker-*.err")
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    return [json.loads(line) for line in lines if '"trial_id"' in line]
-
-
 def samples(nodes: Cluster) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Our metrics by name and labels, summed over nodes and workers."""
     found = Counter[tuple[str, tuple[tuple[str, str], ...]]]()
-    for target in targets(nodes):
+    for target in nodes.targets():
         with urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         for name, labels, value in re.findall(r"^ray_(hushsweep_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
@@ -114,7 +90,7 @@ def samples(nodes: Cluster) -> dict[tuple[str, tuple[tuple[str, str], ...]], flo
 
 def test_logs_name_points_on_every_node(seen: Seen) -> None:
     assert "trial_id" not in seen.output
-    found = events(seen.nodes)
+    found = seen.nodes.events()
     assert Counter(line["event"] for line in found if line["event"].startswith("trial")) == {
         "trial began": TRIALS,
         "trial ended": TRIALS,

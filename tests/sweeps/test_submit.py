@@ -5,12 +5,11 @@ import re
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_support import PATIENCE, Cluster, cluster
+from cluster_support import PATIENCE, Cluster, cluster, wait_for
 from rows_support import assert_same_rows
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -46,13 +45,6 @@ device: cpu
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sweep") / "submitted.yaml"
-    path.write_text(SWEEP)
-    return path
-
-
-@pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A Python that has what hushsweep depends on, but not hushsweep; and its PYTHONPATH."""
     folder = tmp_path_factory.mktemp("bare")
@@ -65,6 +57,7 @@ def nodes(bare: tuple[str, str]) -> Iterator[Cluster]:
     python, packages = bare
     with cluster(python, PYTHONPATH=packages) as started:
         started.start_node(WORKER)
+        started.wait_for_node(WORKER)
         yield started
 
 
@@ -90,11 +83,16 @@ def call(nodes: Cluster, *words: object, **more: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
+def follow(nodes: Cluster, sweep: Path, results: Path) -> "subprocess.Popen[str]":
+    """Submit a sweep in a process that goes on until it ends."""
+    words = ("submit", sweep, "--results", results, "--no-mlflow", "--follow", "--address", nodes.dashboard)
+    return subprocess.Popen(
+        command(*words),
+        env=environment(nodes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_the_nodes_have_no_hushsweep_of_their_own(bare: tuple[str, str]) -> None:
@@ -109,11 +107,9 @@ def test_the_nodes_have_no_hushsweep_of_their_own(bare: tuple[str, str]) -> None
 
 
 def test_a_sweep_is_stopped_submitted_again_and_loses_a_node(
-    nodes: Cluster, sweep: Path, tmp_path: Path
+    nodes: Cluster, sweep: Path, reference: Path, tmp_path: Path
 ) -> None:
-    results, reference = tmp_path / "results", tmp_path / "reference"
-    assert run(sweep, results=reference, local=True, mirror=False).exit_code == 0
-
+    results = tmp_path / "results"
     (tmp_path / "slow.yaml").write_text(SLOW)
     code, output = call(nodes, "submit", tmp_path / "slow.yaml", "--results", results, "--no-mlflow")
     assert code == 0, output
@@ -129,16 +125,7 @@ def test_a_sweep_is_stopped_submitted_again_and_loses_a_node(
     assert (code, "Interrupted. What is complete is kept" in output) == (130, True), output
     assert "Traceback" not in output
 
-    again = subprocess.Popen(
-        command(
-            *("submit", sweep, "--results", results, "--no-mlflow", "--follow"),
-            *("--address", nodes.dashboard),
-        ),
-        env=environment(nodes),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    again = follow(nodes, sweep, results)
     wait_for(lambda: again.poll() is not None or nodes.runs_trial(WORKER))
     assert again.poll() is None, again.communicate()[0]
     nodes.kill(WORKER)
@@ -174,16 +161,8 @@ def test_imagenet_dithering_outlives_a_node(nodes: Cluster, data_root: Path, tmp
     assert run(path, results=reference, local=True, mirror=False).exit_code == 0
 
     nodes.start_node(OTHER)
-    job = subprocess.Popen(
-        command(
-            *("submit", path, "--results", results, "--no-mlflow", "--follow"),
-            *("--address", nodes.dashboard),
-        ),
-        env=environment(nodes),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    nodes.wait_for_node(OTHER)
+    job = follow(nodes, path, results)
     wait_for(lambda: job.poll() is not None or (nodes.runs_trial(HEAD) and nodes.runs_trial(OTHER)))
     assert job.poll() is None, job.communicate()[0]
     wait_for(lambda: any(nodes.cache(OTHER).glob("images/*/*")))  # it has read images of its own
