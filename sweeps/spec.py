@@ -1,5 +1,6 @@
 """The sweep file: what a user writes, checked as a whole, all mistakes reported at once."""
 
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from hushsweep.sweeps.allowed import check_allowed, refused_plug_ins
 from hushsweep.sweeps.errors import Problem, SpecError
+from hushsweep.sweeps.field_docs import field_docs
 from hushsweep.sweeps.fields import (
     AUTO,
     NUMBER,
@@ -82,8 +84,12 @@ class ModelSpec(SpecModel):
     seed: Listable[Seed] | None = Field(
         default=None, description="of weights that are trained or random; default: 0"
     )
-    num_classes: Count | None = None
-    in_channels: Literal[1, 3] | None = None
+    num_classes: Count | None = Field(
+        default=None, description="classes it tells apart; default: the data set's"
+    )
+    in_channels: Literal[1, 3] | None = Field(
+        default=None, description="1 grey, 3 colour; default: as the images"
+    )
     network_size: Listable[Count] | None = Field(
         default=None, description="side in pixels to which the model up-samples"
     )
@@ -105,9 +111,16 @@ class ExecutionSpec(SpecModel):
         default=1,
         description="parts into which a trial's images are cut; auto: enough to keep all workers busy",
     )
-    cpus_per_trial: Annotated[Annotated[float, Field(gt=0), NUMBER] | AUTO, OR_AUTO] = "auto"
-    gpus_per_trial: Annotated[Annotated[float, Field(ge=0), NUMBER] | AUTO, OR_AUTO] = "auto"
-    max_concurrent_trials: Count | None = Field(default=None, description="default: as many as fit")
+    cpus_per_trial: Annotated[Annotated[float, Field(gt=0), NUMBER] | AUTO, OR_AUTO] = Field(
+        default="auto", description="cores that Ray reserves; auto: shared evenly"
+    )
+    gpus_per_trial: Annotated[Annotated[float, Field(ge=0), NUMBER] | AUTO, OR_AUTO] = Field(
+        default="auto",
+        description="GPUs, or a fraction of one, that Ray reserves; auto: as many trials as fit on one",
+    )
+    max_concurrent_trials: Count | None = Field(
+        default=None, description="trials at once; default: as many as fit"
+    )
     max_failures: Annotated[int, Field(ge=0)] = Field(
         default=2, description="times a trial whose worker died is repeated"
     )
@@ -125,22 +138,28 @@ class ExecutionSpec(SpecModel):
 class SweepSpec(SpecModel):
     """A grid of points; any scalar may be a list, and lists multiply."""
 
-    name: PlainName
-    description: str | None = None
+    name: PlainName = Field(description="of the sweep and of its folder in the results")
+    description: str | None = Field(default=None, description="for people; changes no id")
     seed: Listable[Seed] = Field(default=[0], description="seed of the noise")
-    dataset: list[DatasetSpec] = Field(min_length=1)
-    model: list[ModelSpec] = Field(min_length=1)
+    dataset: list[DatasetSpec] = Field(min_length=1, description="images and labels; several multiply")
+    model: list[ModelSpec] = Field(min_length=1, description="networks and their weights; several multiply")
     cut: Listable[str] = Field(default=["features"], description="features, or the path of a module")
-    mechanism: list[list[Any]] = Field(description="each a chain of stages")
-    measures: list[Any]
-    precision: Listable[Literal["float32", "bfloat16"]] = Field(default=["float32"])
+    mechanism: list[list[Any]] = Field(
+        description="what is done to the data before they leave: one, a chain, or a list"
+    )
+    measures: list[Any] = Field(description="what is computed of every point")
+    precision: Listable[Literal["float32", "bfloat16"]] = Field(
+        default=["float32"], description="number format of the network's passes; bounds are float64"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="type of device; decides the noise stream"
     )
     early_stopping: EarlyStoppingSpec | None = Field(
         default=None, description="default: every training of a learned mechanism runs to its end"
     )
-    execution: ExecutionSpec = ExecutionSpec()
+    execution: ExecutionSpec = Field(
+        default=ExecutionSpec(), description="how to run; nothing here changes a number or an id"
+    )
 
     @classmethod
     def load(cls, path: Path | str, *, allow_plugins: Collection[str] = ()) -> Self:
@@ -203,22 +222,17 @@ def json_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     for section in ("dataset", "model"):
         item = schema["properties"][section]["items"]
-        schema["properties"][section] = {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
-    stages = [_publish(stage_model(name), name, definitions) for name in MECHANISMS]
+        _one_or_more(schema["properties"][section], item)
+    stages = [_publish(stage_model(name), name, cls, definitions) for name, cls in MECHANISMS.items()]
     chain = {
         "type": "object",
         "properties": {"chain": {"type": "array", "items": {"anyOf": stages}, "minItems": 1}},
         "required": ["chain"],
         "additionalProperties": False,
     }
-    one = {"anyOf": [*stages, chain]}
-    schema["properties"]["mechanism"] = {
-        "anyOf": [*stages, chain, {"type": "array", "items": one, "minItems": 1}]
-    }
-    measures = {"anyOf": [_publish(measure_model(name), name, definitions) for name in MEASURES]}
-    schema["properties"]["measures"] = {
-        "anyOf": [measures, {"type": "array", "items": measures, "minItems": 1}]
-    }
+    _one_or_more(schema["properties"]["mechanism"], {"anyOf": [*stages, chain]})
+    measures = [_publish(measure_model(name), name, cls, definitions) for name, cls in MEASURES.items()]
+    _one_or_more(schema["properties"]["measures"], {"anyOf": measures})
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return schema
 
@@ -228,9 +242,16 @@ def stage_model(name: str) -> type[SpecModel]:
     cls = find_mechanism(name)
     places = getattr(cls, "PLACES", ("cut", "input"))
     place: Any = Literal.__getitem__(places)  # a Literal of values that only the mechanism knows
-    extra: dict[str, Any] = {"at": (Listable[place], Field([places[0]]))}
+    where = "where it acts: cut, on the activations there; input, on the normalised image"
+    extra: dict[str, Any] = {"at": (Listable[place], Field([places[0]], description=where))}
     if cls.LEVELS and not issubclass(cls, LearnedMechanism):
-        extra["target_accuracy_loss"] = (Listable[Annotated[float, Field(gt=0, lt=1)]] | None, None)
+        extra["target_accuracy_loss"] = (
+            Listable[Annotated[float, Field(gt=0, lt=1)]] | None,
+            Field(
+                None,
+                description="in place of a level: the largest that loses no more than this share of top-1",
+            ),
+        )
         extra["calibration"] = (
             str | None,
             Field(None, description="half (default), or the name of another split"),
@@ -323,10 +344,26 @@ def _with_section_keys(problem: Problem) -> Problem:
     return Problem(problem.location, unknown_key(str(problem.location[-1]), model.model_fields))
 
 
-def _publish(model: type[SpecModel], name: str, definitions: dict[str, Any]) -> dict[str, str]:
+def _one_or_more(key: dict[str, Any], item: dict[str, Any]) -> None:
+    """Let a key hold one item or a list of them, whatever it allowed before."""
+    for word in ("type", "items", "minItems"):
+        key.pop(word, None)
+    key["anyOf"] = [item, {"type": "array", "items": item, "minItems": 1}]
+
+
+def _publish(
+    model: type[SpecModel], name: str, cls: type[Any], definitions: dict[str, Any]
+) -> dict[str, str]:
     schema = model.model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(schema.pop("$defs", {}))
     schema["properties"]["name"] = {"const": name}
+    texts = field_docs(cls)
+    for field in dataclasses.fields(cls):
+        key = schema["properties"][field.name]
+        if field.name in texts:
+            key["description"] = texts[field.name]
+        if field.default is not dataclasses.MISSING:
+            key["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
     definitions[model.__name__] = schema
     return {"$ref": f"#/$defs/{model.__name__}"}
 

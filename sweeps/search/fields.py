@@ -63,8 +63,8 @@ class TargetLevel(SpecModel):
     target_accuracy_loss: Annotated[float, Field(gt=0, lt=1)] = Field(
         description="fraction of primary accuracy that may be lost against the clean network, on validation images"
     )
-    low: Annotated[float, Field(gt=0)]
-    high: Annotated[float, Field(gt=0)]
+    low: Annotated[float, Field(gt=0)] = Field(description="lowest level")
+    high: Annotated[float, Field(gt=0)] = Field(description="highest level")
     steps: Annotated[int, Field(ge=1, le=16)] = Field(default=6, description="levels to try")
 
     @property

@@ -210,3 +210,16 @@ def test_no_input_ends_in_a_traceback(value) -> None:
             SweepSpec.from_source(source)
         except SpecError as error:
             assert error.lines
+
+
+def test_every_field_says_what_it_means_and_what_it_is_unless_told() -> None:
+    schema = json_schema()
+    keys = {("", name): key for name, key in schema["properties"].items()}
+    for section, definition in schema["$defs"].items():
+        keys |= {(section, name): key for name, key in definition["properties"].items()}
+    assert [place for place, key in keys.items() if "const" not in key and not key.get("description")] == []
+    assert keys["BoundsSpec", "step"]["description"].startswith("Length of the displacement of the features")
+    assert keys["BoundsSpec", "step"]["default"] == 0.001
+    assert keys["BoundsSpec", "shifts"]["default"] == ["jacobian"]
+    assert keys["DpSgdSpec", "weight_decay"]["default"] == 0  # its own, not that of other trainings
+    assert keys["AniSpec", "weight_decay"]["default"] == 0.0005

@@ -29,7 +29,9 @@ class Learning:
     learning_rate: float = field(default=0.1, metadata={"gt": 0})
     """At the start; it falls to 0 along half a cosine."""
     momentum: float = field(default=0.9, metadata={"ge": 0, "lt": 1})
+    """Share of a step's direction that the next one keeps."""
     weight_decay: float = field(default=5e-4, metadata={"ge": 0})
+    """Pull of the weights towards 0, per step and unit of the learning rate."""
     gradient_clip: float | None = field(default=None, metadata={"gt": 0})
     """Largest Euclidean norm of a step's gradient."""
     training_precision: Literal["float32", "bfloat16"] = "float32"

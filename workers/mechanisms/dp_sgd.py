@@ -63,6 +63,7 @@ class DpSgd(LearnedMechanism):
     # Clipping keeps steps small and noise keeps weights from settling on single images, so decay would only unlearn.
     # Momentum 0.9 (as arXiv:2011.11660) and the cosine stay: both average the noise of many steps.
     weight_decay: float = field(default=0.0, metadata={"ge": 0})
+    """Pull of the weights towards 0, per step and unit of the learning rate; 0 unless told."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -54,6 +54,7 @@ class PrivateActivations(LearnedMechanism):
     clip_norm: float = field(default=1.0, metadata={"gt": 0})
     """C, the largest Euclidean norm of an activation that is released."""
     delta: float = field(default=1e-5, metadata={"gt": 0, "lt": 1})
+    """Chance with which the statement may fail; less than 1 / images."""
     accountant: Accountant = "pld"
     """Whose epsilon target_epsilon is."""
     release: Literal["once", "per_epoch"] = "once"
@@ -63,9 +64,13 @@ class PrivateActivations(LearnedMechanism):
     encoder_noise_multiplier: float | None = field(default=None, metadata={"gt": 0})
     """Of that DP-SGD, as for the mechanism dp_sgd, whose defaults the others have, too."""
     encoder_epochs: int | None = field(default=None, metadata={"ge": 1})
+    """Passes of that DP-SGD over the training images; null: as dp_sgd without a number."""
     encoder_batch_size: int | None = field(default=None, metadata={"ge": 1})
+    """Images per step of that DP-SGD, on average; null: as dp_sgd."""
     encoder_learning_rate: float | None = field(default=None, metadata={"gt": 0})
+    """Of that DP-SGD; null: as dp_sgd."""
     encoder_clip_norm: float | None = field(default=None, metadata={"gt": 0})
+    """Longest gradient of an image in that DP-SGD; null: as dp_sgd."""
     label_epsilon: float | None = field(default=None, metadata={"gt": 0})
     """Of randomised response on the training labels; null: labels are in clear."""
     queries: Literal["noisy", "clipped"] = "noisy"
