@@ -1,7 +1,8 @@
 """A locked, in-memory DuckDB connection that sees one results folder through views."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,6 +24,10 @@ _SETTINGS = (
     "SET lock_configuration = true",
 )
 _MANY = 64
+_SMALL = 8 * 2**20
+"""Bytes of summaries that are read once into memory: views over views would open their files dozens of times."""
+_LISTING = {"show", "information_schema", "duckdb_views", "duckdb_tables", "duckdb_columns", "sqlite_master"}
+"""Words of a statement that asks which views there are."""
 _GONE = re.compile("No such file|No files found")
 _SWEEPS = pa.schema(
     [(name, pa.string()) for name in ("sweep", "point_id", "measure_id", "curve_id", "label", "measure")]
@@ -59,7 +64,8 @@ def connect(
     Args:
         results: The results folder.
         variables: What getvariable(name) gives; without one it gives null.
-        statement: The one that will be asked: of results in a bucket, only the tables are fetched that it may read.
+        statement: The one that will be asked: only views are made that it may read, and of results in a bucket only
+            their tables are fetched.
 
     Raises:
         StoreError: `results` holds no results or was written by a newer hushsweep.
@@ -70,10 +76,12 @@ def connect(
     folders = ", ".join(sorted({_quote(str(store.root)), _quote(_literal(store.root))}))
     connection.execute(f"SET allowed_directories = [{folders}]")
     connection.execute(f"SET temp_directory = {_quote(str(store.cache_dir / 'duckdb'))}")
-    needed = TABLES if statement is None else _tables_of(statement)
+    words = None if statement is None else _words_of(statement)
     for table in TABLES:
-        source = _source(connection, store, table, fetch=table in needed)
-        connection.execute(f"CREATE VIEW raw_{_flat(table)} AS {source}")
+        files = sorted(store.listing(table).counted.values())
+        source = _source(connection, store, table, files, fetch=words is None or _may_read(words, table))
+        kept = table == "measurements" and _bytes(files) <= _SMALL
+        connection.execute(f"CREATE {'TABLE' if kept else 'VIEW'} raw_{_flat(table)} AS {source}")
     _create_table(connection, "sweeps", _planned(store))
     for name, value in (variables or {}).items():
         connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
@@ -86,8 +94,10 @@ def connect(
             "JOIN counted USING (point_id, measure_id, computed_by) WHERE counted.complete"
         )
     for view in _VIEWS:
-        connection.execute(f"CREATE VIEW {view} AS {sql_file(view)}")
-    connection.execute(f"CREATE MACRO secondary_drop(most := 0.01) AS TABLE {sql_file('secondary_drop')}")
+        if words is None or view in words:
+            connection.execute(f"CREATE VIEW {view} AS {sql_file(view)}")
+    if words is None or "secondary_drop" in words:
+        connection.execute(f"CREATE MACRO secondary_drop(most := 0.01) AS TABLE {sql_file('secondary_drop')}")
     return connection
 
 
@@ -118,10 +128,15 @@ def answer(
         StoreError: as :func:`connect`.
         duckdb.Error: the statement is not valid, or a file is damaged or missing.
     """
+    text: str | None = sql if isinstance(sql, str) else sql.query
     for attempt in range(ATTEMPTS):
         try:
-            with connect(results, variables, sql if isinstance(sql, str) else sql.query) as connection:
+            with connect(results, variables, text) as connection:
                 return connection.sql(sql, params=parameters or None).to_arrow_table()
+        except duckdb.CatalogException:
+            if text is None:
+                raise
+            text = None  # with all views there, the message tells which one is meant
         except (duckdb.IOException, FileGoneError) as error:
             gone = isinstance(error, FileGoneError) or _GONE.search(str(error))
             if attempt == ATTEMPTS - 1 or not gone:
@@ -143,23 +158,28 @@ def _flat(table: str) -> str:
     return table.replace("/", "_")
 
 
-def _tables_of(statement: str) -> set[str]:
-    """Tables that a statement may read: those that it names, or a view that it names; a word too many does no harm."""
+def _words_of(statement: str) -> set[str] | None:
+    """Words of a statement and of the views that it names; a word too many does no harm. None if it may read all."""
     words, looked = set(re.findall(r"\w+", statement.lower())), set[str]()
+    if words & _LISTING:
+        return None
     while views := {*_VIEWS, "secondary_drop"} & words - looked:
         looked |= views
         words |= {word for view in views for word in re.findall(r"\w+", sql_file(view).lower())}
+    return words
+
+
+def _may_read(words: set[str], table: str) -> bool:
     # views.sql decides by the measurements what counts, whatever is asked
-    return {
-        table for table in TABLES if table == "measurements" or {_flat(table), f"raw_{_flat(table)}"} & words
-    }
+    return table == "measurements" or bool({_flat(table), f"raw_{_flat(table)}"} & words)
 
 
-def _source(connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, fetch: bool) -> str:
+def _source(
+    connection: duckdb.DuckDBPyConnection, store: Store, table: str, files: Sequence[Path], *, fetch: bool
+) -> str:
     """Query over the files of `table`: every column of the schema, null where a file is older."""
     empty = f"empty_{_flat(table)}"
     _create_table(connection, empty, arrow_schema(table).empty_table())
-    files = sorted(store.listing(table).counted.values())
     if not files:
         return f"FROM {empty}"
     if bucket_of(files[0]) is not None and not fetch:
@@ -170,6 +190,13 @@ def _source(connection: duckdb.DuckDBPyConnection, store: Store, table: str, *, 
     # comparing the columns of all files costs seconds per view and thousand files
     mixed = len(files) < _MANY or not store.one_schema
     return f"FROM {empty} UNION ALL BY NAME FROM read_parquet([{names}], union_by_name = {mixed})"
+
+
+def _bytes(files: Sequence[Path]) -> float:
+    try:
+        return sum(file.stat().st_size for file in files)
+    except OSError:  # one was merged with others just now: reading them says so
+        return math.inf
 
 
 def _create_table(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
