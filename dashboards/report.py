@@ -18,16 +18,15 @@ from hushsweep.dashboards.figures import (
     privacy_figures,
     read_maps,
     read_pictures,
-    read_series,
     save_figure,
     tradeoff_figure,
 )
-from hushsweep.dashboards.figures.bounds import Series
 from hushsweep.dashboards.privacy_report import privacy_sections
 from hushsweep.dashboards.promises import is_bound, place, promise
 from hushsweep.dashboards.queries import bounds, dp, tradeoff
 from hushsweep.dashboards.queries.output import escape_markdown
 from hushsweep.dashboards.report_tables import quote, table, varying
+from hushsweep.dashboards.series import Series, read_series
 from hushsweep.dashboards.status import sweep_status
 from hushsweep.datasets.results import StoreError
 from hushsweep.datasets.results.files import write_atomically

@@ -6,7 +6,6 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from hushsweep.dashboards.figures.bounds import bounds_figure as bounds_figure
-    from hushsweep.dashboards.figures.bounds import read_series as read_series
     from hushsweep.dashboards.figures.epsilons import draw_epsilons as draw_epsilons
     from hushsweep.dashboards.figures.epsilons import epsilons_figure as epsilons_figure
     from hushsweep.dashboards.figures.frontier import frontier_figure as frontier_figure
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "bounds": ["bounds_figure", "read_series"],
+        "bounds": ["bounds_figure"],
         "epsilons": ["draw_epsilons", "epsilons_figure"],
         "frontier": ["frontier_figure", "read_settings"],
         "masks": ["masks_figure", "read_masks"],

@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from hushsweep.dashboards.figures.style import (
-    COLOURS,
-    INK,
     MARKERS,
     dress_axis,
     logarithmic,
@@ -23,6 +21,7 @@ from hushsweep.dashboards.figures.style import (
     write_heading,
     write_legend,
 )
+from hushsweep.dashboards.palette import COLOURS, INK
 from hushsweep.dashboards.queries import dp
 
 _PANEL = ("dataset", "model", "weights", "train_limit", "class_counts")

@@ -16,16 +16,14 @@ from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 
 from hushsweep.dashboards.figures.style import (
-    COLOURS,
-    INK,
     MARKERS,
-    MUTED,
     dress_axis,
     logarithmic,
     panels_in_a_row,
     write_heading,
     write_legend,
 )
+from hushsweep.dashboards.palette import COLOURS, INK, MUTED
 from hushsweep.dashboards.queries import frontier
 
 _GREY, _BAND = "#A9B1BA", "#FFF4D6"

@@ -16,12 +16,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from hushsweep.dashboards.curves import Curve
-from hushsweep.dashboards.figures.bounds import Series
+from hushsweep.dashboards.figures.bounds import line_style
 from hushsweep.dashboards.figures.style import (
-    GRID,
-    INK,
     LEFT,
-    MUTED,
     TOP,
     dress_axis,
     logarithmic,
@@ -29,7 +26,9 @@ from hushsweep.dashboards.figures.style import (
     write_heading,
     write_legend,
 )
+from hushsweep.dashboards.palette import GRID, INK, MUTED
 from hushsweep.dashboards.queries.connection import ask
+from hushsweep.dashboards.series import Series
 
 _LEVELS = """
 SELECT DISTINCT level, point_id FROM measurements JOIN modes USING (point_id, measure_id)
@@ -143,7 +142,9 @@ def histogram_figure(maps: Sequence[ModeMap], curve: Curve) -> Figure | None:
         for one in maps:
             values = one.std[:, :side, :side].ravel()
             values = values[np.isfinite(values)]
-            style = {key: value for key, value in one.series.style.items() if key in ("color", "linestyle")}
+            style = {
+                key: value for key, value in line_style(one.series).items() if key in ("color", "linestyle")
+            }
             if drawn[style["color"]]:  # a second search of the same bound
                 style["linestyle"] = _LINES[drawn[style["color"]] % len(_LINES)]
             drawn[style["color"]] += 1

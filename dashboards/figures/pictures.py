@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hushsweep.dashboards.curves import Curve
-from hushsweep.dashboards.figures.bounds import Series
-from hushsweep.dashboards.figures.style import GRID, INK, MUTED, TOP, write_heading
+from hushsweep.dashboards.figures.style import TOP, write_heading
+from hushsweep.dashboards.palette import GRID, INK, MUTED
 from hushsweep.dashboards.queries.connection import ask
+from hushsweep.dashboards.series import Series
 
 _ROWS = """
 SELECT DISTINCT curve_id, level, data_fingerprint, image_index, kind, bound, channels, height, width, pixels

@@ -10,19 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from hushsweep.dashboards.palette import GRID, INK, LEVELS, MUTED
 from hushsweep.datasets.results.files import write_atomically
 
-# Okabe and Ito's colours, told apart with any colour vision; further curves repeat them with other markers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
 MARKERS = ("o", "s", "^", "D", "v")
-INK, MUTED, GRID = "#1F2328", "#57606A", "#E4E7EB"
 # Inches.
 PANEL, LEFT, GAP, RIGHT, TOP, BOTTOM, LEGEND_LINE = (4.3, 2.9), 0.75, 0.85, 0.25, 1.1, 0.75, 0.225
-_LEVELS = {
-    "noise_scale": "noise scale  (standard deviation / RMS of the features)",
-    "penalty": "penalty  (weight of the privacy term)",
-    "noise_std": "noise standard deviation  (feature units)",
-}
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -90,7 +83,7 @@ def dress_axis(axis: Axes, title: str) -> None:
 def level_axis(axis: Axes, names: Sequence[str | None], levels: Sequence[float]) -> None:
     """Logarithmic noise axis, ticked at `levels` and labelled by the one name among `names`."""
     name = str(names[0]) if len(set(names)) == 1 else "noise level"
-    axis.set_xlabel(_LEVELS.get(name, name.replace("_", " ")), fontsize=9.5, color=INK)
+    axis.set_xlabel(LEVELS.get(name, name.replace("_", " ")), fontsize=9.5, color=INK)
     logarithmic(axis, "x", sorted(set(levels)))
 
 

@@ -11,7 +11,6 @@ from matplotlib.ticker import PercentFormatter
 
 from hushsweep.dashboards.curves import Curve, read_curves
 from hushsweep.dashboards.figures.style import (
-    COLOURS,
     MARKERS,
     dress_axis,
     level_axis,
@@ -21,6 +20,7 @@ from hushsweep.dashboards.figures.style import (
     write_heading,
     write_legend,
 )
+from hushsweep.dashboards.palette import COLOURS
 from hushsweep.dashboards.queries import tradeoff
 from hushsweep.datasets.results import StoreError
 

@@ -15,9 +15,9 @@ from hushsweep.dashboards.figures import (
     pictures_figure,
     read_maps,
     read_pictures,
-    read_series,
 )
-from hushsweep.dashboards.figures.bounds import Series
+from hushsweep.dashboards.figures.bounds import line_style
+from hushsweep.dashboards.series import Series, read_series
 from hushsweep.datasets.results import Store
 from tests.dashboards.bound_rows import (
     BOUNDS,
@@ -90,8 +90,8 @@ def test_the_legend_says_whom_a_bound_holds_for(store: Store) -> None:
 def test_bounds_have_their_own_colour_and_estimates_are_hollow(store: Store) -> None:
     _, series = gaussian(store)
     strongest = [one for one in series if one.is_strongest]
-    assert len({one.style["color"] for one in strongest}) == len(strongest)
-    assert {one.bound for one in strongest if one.style.get("markerfacecolor") == "white"} == {"mmse"}
+    assert len({line_style(one)["color"] for one in strongest}) == len(strongest)
+    assert {one.bound for one in strongest if line_style(one).get("markerfacecolor") == "white"} == {"mmse"}
 
 
 def test_what_is_zero_is_named_and_not_drawn(store: Store) -> None:
@@ -169,7 +169,7 @@ def test_histograms_hold_all_modes_and_the_low_block(store: Store) -> None:
     edges = low.patches[-1].get_xy()
     assert edges[edges[:, 1] > 0][:, 0].max() < edges[:, 0].max()  # the high frequencies are not in the block
     colours = {to_hex(patch.get_edgecolor()).upper() for patch in everything.patches}
-    assert colours == {one.series.style["color"] for one in maps}
+    assert colours == {line_style(one.series)["color"] for one in maps}
 
 
 def test_pictures_show_the_original_once_and_the_strongest_search(store: Store) -> None:
