@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hushsweep.sweeps.metrics import SweepMetrics, TrialMetrics
 from hushsweep.sweeps.ordering import in_turn
 from hushsweep.sweeps.packing import measured_share, scouts
 from hushsweep.sweeps.runner import RunnerOptions, places_of
+from hushsweep.sweeps.shared_trials import SharedTrials
 from hushsweep.sweeps.spec import ExecutionSpec
 from hushsweep.workers.commit import commit_failures
 from hushsweep.workers.devices import peak_memory, resolve_device
@@ -165,15 +167,15 @@ def fit(
         tune_config["scheduler"] = scheduler_of(options.judge, watcher, trials)
     cpus, gpus = resources
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails, we say ourselves
-    trainable = tune.with_parameters(
-        _run_trial,
-        trials=list(trials),
-        results=results_name(results),
-        execution=execution_of(options.execution, cpus),
-        git_commit=options.git_commit,
-        sweep=options.sweep,
-        report_every=max(_REPORT_EVERY, _REPORT_COST * _at_once(options.execution, cpus, gpus)),
-    )
+    settings = {
+        "results": results_name(results),
+        "execution": execution_of(options.execution, cpus),
+        "git_commit": options.git_commit,
+        "sweep": options.sweep,
+        "report_every": max(_REPORT_EVERY, _REPORT_COST * _at_once(options.execution, cpus, gpus)),
+    }
+    trainable = tune.with_parameters(partial(_run_trial, **settings), shared=SharedTrials.of(trials))
+    trainable.__name__ = _run_trial.__name__
     scratch = results / "cache" / _SCRATCH
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}"
     tuner = tune.Tuner(
@@ -332,7 +334,7 @@ def execution_of(spec: ExecutionSpec, cpus: float) -> Execution:
 def _run_trial(
     config: dict[str, Any],
     *,
-    trials: list[Trial],
+    shared: SharedTrials,
     results: str,
     execution: Execution,
     git_commit: str | None,
@@ -346,7 +348,7 @@ def _run_trial(
     from hushsweep.workers.evaluate import evaluate
 
     log_to_stderr()
-    reporter, trial = _Reporter(report_every), trial_of(config, trials)
+    reporter, trial = _Reporter(report_every), trial_of(config, shared)
     metrics = TrialMetrics(trial, sweep, reporter)
     try:
         with metrics.timed():
@@ -378,7 +380,7 @@ def _at_once(execution: ExecutionSpec, cpus: float, gpus: float) -> float:
     return places_of(chosen, total.get("CPU", 0.0), total.get("GPU", 0.0))
 
 
-def trial_of(config: dict[str, Any], trials: Sequence[Trial]) -> Trial:
+def trial_of(config: dict[str, Any], trials: "Sequence[Trial] | SharedTrials") -> Trial:
     """Return the trial that a configuration of Tune stands for: one known beforehand, or one that was asked for."""
     asked: Trial | None = config.get("asked")
     return asked or trials[config["trial"]]

@@ -15,6 +15,7 @@ from hushsweep.sweeps.ordering import in_turn
 from hushsweep.sweeps.packing import measured_share, scouts
 from hushsweep.sweeps.planner import make_plan
 from hushsweep.sweeps.resolve import resolve
+from hushsweep.sweeps.shared_trials import SharedTrials
 from hushsweep.sweeps.source import parse_source
 from hushsweep.workers.trial import Trial
 
@@ -94,6 +95,15 @@ def test_as_many_share_a_gpu_as_fit_the_largest_of_them(
     assert measured_share(peaks, trials, memory) == pytest.approx(1 / expected)
     others = [trial for trial in trials if not trains(trial)]
     assert measured_share(peaks, others, memory) == pytest.approx(1 / 8)
+
+
+def test_a_worker_reads_the_trial_that_it_was_given_and_no_other(trials: list[Trial]) -> None:
+    shared = SharedTrials.of(trials)
+    assert [shared[position] for position in range(len(trials))] == trials
+    broken = SharedTrials(shared.content.copy(), shared.ends)
+    broken.content[: shared.ends[-2]] = 0
+    assert broken[len(trials) - 1] == trials[-1]
+    assert len(SharedTrials.of([]).ends) == 0
 
 
 PACKED = """
