@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from hushsweep.sweeps import completion
+
 if TYPE_CHECKING:
     from hushsweep.sweeps.jobs import Jobs
     from hushsweep.sweeps.planner import Plan, PlannedTrial
@@ -23,7 +25,6 @@ USER_ERROR = 2
 app = typer.Typer(
     help="Measure how much confidentiality noise buys in image classification, and what it costs in accuracy.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -216,7 +217,9 @@ def stop(job: JobName, address: JobAddress, insecure: Insecure = False) -> None:
 
 @app.command(epilog="Example: hushsweep status quickstart")
 def status(
-    sweep: Annotated[str | None, typer.Argument(help="Name of a sweep; default: all.")] = None,
+    sweep: Annotated[
+        str | None, typer.Argument(help="Name of a sweep; default: all.", autocompletion=completion.sweeps)
+    ] = None,
     results: Results = RESULTS,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with all nodes.")] = False,
 ) -> None:
@@ -232,15 +235,33 @@ def status(
 
 @app.command(
     epilog="Example: hushsweep query overview; hushsweep query best --loss 0.02; "
+    "hushsweep query compare resnet18/gaussian/0.5 resnet18/laplace/0.5; "
     'hushsweep query "SELECT model, level, top1, std_bound_median FROM tradeoff"'
 )
 def query(
     sql: Annotated[
-        str | None, typer.Argument(help="One SELECT, or the name of a ready-made one.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="One SELECT, or the name of a ready-made one or of a view.",
+            show_default=False,
+            autocompletion=completion.queries,
+        ),
+    ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="The two of compare: model/method/level, or how a point's id begins.",
+            metavar="[A B]",
+            show_default=False,
+        ),
     ] = None,
     results: Results = RESULTS,
     sweep: Annotated[
-        str | None, typer.Option(help="getvariable('sweep'): the sweep that ready-made ones are about.")
+        str | None,
+        typer.Option(
+            help="getvariable('sweep'): the sweep that ready-made ones are about.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
     loss: Annotated[
         float | None, typer.Option(help="getvariable('loss'): accuracy that may be lost, a fraction.")
@@ -261,7 +282,7 @@ def query(
     per_image_membership, per_image_secondary, modes, pictures, shifts, sweeps.
     """
     with _sentences():
-        from hushsweep.dashboards import run_query, write_result
+        from hushsweep.dashboards.queries.output import write_result
         from hushsweep.dashboards.queries.ready_made import answers, ready_made, statement
 
         if list_ready_made:
@@ -269,14 +290,22 @@ def query(
                 typer.echo(f"{name:9} {answers(text)}")
         elif show:
             typer.echo(statement(sql).rstrip())
+        elif sql == "compare" or points:
+            from hushsweep.sweeps.comparisons import answer_comparison
+
+            answer_comparison(
+                sql, points or [], results=results, sweep=sweep, output_format=output_format, output=output
+            )
         else:
+            from hushsweep.dashboards.queries.run import run_query
+
             answer = run_query(results, statement(sql), sweep=sweep, loss=loss)
             write_result(answer, output_format, output)
 
 
 @app.command(epilog="Example: hushsweep report quickstart -o report")
 def report(
-    sweep: Annotated[str, typer.Argument(help="Name of a sweep.")],
+    sweep: Annotated[str, typer.Argument(help="Name of a sweep.", autocompletion=completion.sweeps)],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for report.md and its pictures.", metavar="DIR")
     ],
@@ -358,7 +387,9 @@ def schema() -> None:
 
 @app.command(epilog="Example: hushsweep mirror quickstart --rebuild")
 def mirror(
-    sweep: Annotated[str | None, typer.Argument(help="Name of a sweep; default: all.")] = None,
+    sweep: Annotated[
+        str | None, typer.Argument(help="Name of a sweep; default: all.", autocompletion=completion.sweeps)
+    ] = None,
     results: Results = RESULTS,
     tracking_uri: Annotated[
         str | None, typer.Option(help="MLflow server or database; default: DIR/mlflow.db.", metavar="URI")

@@ -184,8 +184,34 @@ def test_the_command_knows_them_by_name(store: Store) -> None:
     assert {row["sweep"] for row in json.loads(copied.stdout)} >= {"learned"}
     wrong = call("overvew")
     assert wrong.exit_code == 2
-    assert "did you mean 'overview'? Known: best, failures" in wrong.output
+    assert "did you mean 'overview'? Known: best, compare, failures" in wrong.output
     assert call().exit_code == 2
+    assert json.loads(call("tradeoff", "--sweep", "small", "--format", "json").stdout) == json.loads(
+        call("FROM tradeoff WHERE sweep = 'small'", "--format", "json").stdout
+    ), "the name of a view asks for its rows"
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("query be", ["best", "best_accuracies"]),
+        ("query --sweep le", ["learned"]),
+        ("status sm", ["small"]),
+        ("query per_image_h", ["per_image_hcr"]),
+    ],
+)
+def test_the_shell_completes_queries_views_and_sweeps(store: Store, words: str, offered: list[str]) -> None:
+    command, _, incomplete = words.rpartition(" ")
+    line = f"hushsweep {command} --results {store.root} {incomplete}"
+    if "--sweep" in command:
+        line = f"hushsweep query --results {store.root} --sweep {incomplete}"
+    environment = {
+        "_HUSHSWEEP_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split()) - 1),
+    }
+    found = CliRunner().invoke(app, prog_name="hushsweep", env=environment)
+    assert found.stdout.split() == offered
 
 
 def test_variables_are_values_and_never_sql(store: Store) -> None:
