@@ -163,7 +163,7 @@ class SweepSpec(SpecModel):
 
     @classmethod
     def load(cls, path: Path | str, *, allow_plugins: Collection[str] = ()) -> Self:
-        """Read and check a sweep file, see :meth:`from_source`.
+        """Read and check a sweep file, see `from_source`.
 
         Raises:
             SpecError: one line per mistake, with file, line and field.

@@ -106,10 +106,10 @@ class Store:
         return path
 
     def write_parts(self, table: str, name: str, parts: Iterable[pa.Table]) -> Path:
-        """Write as :meth:`write` does, but one row group per part, so that memory holds one part at a time.
+        """Write as `write` does, but one row group per part, so that memory holds one part at a time.
 
         Raises:
-            StoreError: as :meth:`write`.
+            StoreError: as `write`.
         """
         path = self._folder(table) / f"{check_name(name, 'file name')}.parquet"
         schema = arrow_schema(table).with_metadata(footer())
@@ -161,7 +161,7 @@ class Store:
         their square.
 
         Raises:
-            StoreError: as :meth:`read`.
+            StoreError: as `read`.
         """
         names = list(names)
         size = len(self.read(table, names=names, columns=["point_id"]))
