@@ -63,7 +63,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [str(package.parent)]
     library = next(part["Reference"] for part in config.nav or [] if "Reference" in part)
     library += [{name: f"reference/{name}.md"} for name in PACKAGES]
-    left = sorted(path.name for path in DOCS.glob("*.md") if path.name not in json.dumps(config.nav))
+    pages = [path.name for path in DOCS.glob("*.md")] + [_page_of(path) for path in _notebooks()]
+    left = sorted(page for page in pages if page not in json.dumps(config.nav))
     if left:
         (config.nav or []).append({"More": left})
     return config
@@ -77,6 +78,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/tables.md": tables_page(),
         "reference/library.md": library_page(),
         **{f"reference/{name}.md": package_page(name) for name in PACKAGES},
+        **{_page_of(path): notebook_page(json.loads(path.read_text())) for path in _notebooks()},
         "changelog.md": (ROOT / "CHANGELOG.md").read_text().replace("](docs/", "]("),
     }
     for address, text in pages.items():
@@ -104,9 +106,34 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         image, text, target = found.groups()
         if (DOCS / target).is_dir():
             return text
+        if target.endswith(".ipynb"):
+            return f"[{text}]({target.removesuffix('.ipynb')}.md)"
         return f"{image}[{text}]({_copy(target)})" if target.startswith("../") else found[0]
 
     return markdown if "/" in page.file.src_uri else _LINK.sub(inside, markdown)
+
+
+def _notebooks() -> list[Path]:
+    return sorted((DOCS / "notebooks").glob("*.ipynb"))
+
+
+def _page_of(notebook: Path) -> str:
+    return f"notebooks/{notebook.stem}.md"
+
+
+def notebook_page(notebook: dict[str, Any]) -> str:
+    """Cells of a notebook, and what they gave as text or picture; HTML is left out, since it may bring programs."""
+    parts = list[str]()
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            data = {**output.get("data", {}), **({"text/plain": output["text"]} if "text" in output else {})}
+            if "image/png" in data:
+                parts.append(f"![](data:image/png;base64,{''.join(''.join(data['image/png']).split())})")
+            elif "text/plain" in data:
+                parts.append(f"```text\n{''.join(data['text/plain']).rstrip()}\n```")
+    return "\n\n".join(parts) + "\n"
 
 
 def commands() -> dict[str, Any]:

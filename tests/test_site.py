@@ -66,6 +66,8 @@ def address(site: Path) -> Iterator[str]:
 def test_every_page_is_built_and_nothing_else_of_the_folder(site: Path) -> None:
     pages = {path.stem for path in site.glob("*.html")}
     assert pages >= {path.stem for path in (ROOT / "docs").glob("*.md")} | {"changelog"}
+    for notebook in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
+        assert (site / "notebooks" / f"{notebook.stem}.html").is_file()
     assert not (site / "rows").exists()
     assert not list(site.rglob("*.py"))
 
