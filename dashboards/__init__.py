@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.queries.run import run_query as run_query
     from hushsweep.dashboards.queries.run import secondary_drop as secondary_drop
     from hushsweep.dashboards.queries.run import tradeoff as tradeoff
-    from hushsweep.dashboards.report import Report as Report
-    from hushsweep.dashboards.report import write_report as write_report
+    from hushsweep.dashboards.reports import Report as Report
+    from hushsweep.dashboards.reports import write_report as write_report
     from hushsweep.dashboards.server import ui_address as ui_address
     from hushsweep.dashboards.server import ui_command as ui_command
     from hushsweep.dashboards.status import SweepStatus as SweepStatus
@@ -51,7 +51,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "secondary_drop",
             "tradeoff",
         ],
-        "report": ["Report", "write_report"],
+        "reports": ["Report", "write_report"],
         "server": ["ui_address", "ui_command"],
         "status": ["SweepStatus", "sweep_status"],
         "tracking": ["MirrorReport", "mirror"],

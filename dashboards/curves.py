@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +43,7 @@ _SELF_EXPLAINING = {
     "precision",
     "device_type",
 }
-_SHOWN_AS = 2
+_SHOWN_AS = 3
 """Raise it when the same rows are to make other runs in MLflow."""
 _ROWS = """
 FROM measurements WHERE sweep = $sweep ORDER BY level NULLS FIRST, point_id, measure_id, statistic
@@ -124,6 +125,23 @@ def name_curves(
     }
     taken = list(names.values())
     return {key: name if taken.count(name) == 1 else f"{name} · {key[:8]}" for key, name in names.items()}
+
+
+def name_lines(curves: Sequence[Curve]) -> dict[str, str]:
+    """Name curves without their seeds: those that differ in the seed alone share a name.
+
+    Returns:
+        Curve id to name.
+    """
+    fields, parameters = dict[str, dict[str, Any]](), dict[str, dict[str, Any]]()
+    lines = dict[str, str]()
+    for curve in curves:
+        own = {name: curve.fields[name] for name in NAME_FIELDS if name in curve.fields and name != "seed"}
+        line = json.dumps([own, _parameters(curve.rows)], sort_keys=True, default=str)
+        lines[curve.curve_id] = line
+        fields[line], parameters[line] = own, _parameters(curve.rows)
+    named = name_curves(fields, parameters)
+    return {curve_id: named[line] for curve_id, line in lines.items()}
 
 
 def _word(field: str, value: Any) -> str:

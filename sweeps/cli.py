@@ -303,20 +303,34 @@ def query(
             write_result(answer, output_format, output)
 
 
-@app.command(epilog="Example: hushsweep report quickstart -o report")
+@app.command(epilog="Example: hushsweep report quickstart -o quickstart.html")
 def report(
     sweep: Annotated[str, typer.Argument(help="Name of a sweep.", autocompletion=completion.sweeps)],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for report.md and its pictures.", metavar="DIR")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="FILE.html, one page that needs nothing else; or a folder for report.md and pictures.",
+            metavar="PATH",
+        ),
     ],
+    figures: Annotated[
+        Path | None, typer.Option(help="Also the figures as files for papers, in this folder.", metavar="DIR")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Of those files: any of png, svg, pdf.", metavar="LIST")
+    ] = "png,svg,pdf",
     results: Results = RESULTS,
 ) -> None:
-    """Write what a sweep found as a folder to hand on: accuracy, every bound and whom it holds for, pictures."""
+    """Write what a sweep found, to hand on: tables and their SQL, figures, what each bound promises, caveats."""
     with _sentences():
         from hushsweep.dashboards import write_report
 
-        written = write_report(results, sweep, output)
-        typer.echo(f"{written.page} and {len(written.figures)} pictures beside it")
+        chosen = [name.strip() for name in formats.split(",") if name.strip()]
+        written = write_report(results, sweep, output, figures=figures, formats=chosen)
+        files = f" and {len(written.figures)} pictures" if written.figures else ""
+        typer.echo(f"{written.page}{files}")
 
 
 @app.command(

@@ -80,7 +80,7 @@ def _panel(series: Sequence[Series], kind: str, rows: Sequence[Row], width: int)
     top = max(max(points.values()) for points in drawn.values())
     least = min(min(points.values()) for points in drawn.values())
     scale = (
-        alt.Scale(type="log", domainMin=max(least / 1.2, top / _SPAN), clamp=True)
+        alt.Scale(type="log", domain=[max(least / 1.3, top / _SPAN), 1.3 * top], nice=False, clamp=True)
         if kind == "errors"
         else alt.Scale(domain=[0, 1])
     )

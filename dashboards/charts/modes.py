@@ -30,7 +30,7 @@ FROM blocks
 GROUP BY bound, search, basis, "row" // step, "column" // step
 ORDER BY bound, search, basis, "row", "column"
 """.strip()
-_TILE, _COLUMNS = 170, 4
+_TILE, _COLUMNS = 150, 4
 _SPAN = 1e4
 """Largest to smallest bound that the colours tell apart."""
 
@@ -43,7 +43,7 @@ def modes_sql(point_id: str, *, cells: int = 64) -> str:
 
 def modes_chart(
     rows: Sequence[Row], *, strongest: Sequence[tuple[str, str | None]] = ()
-) -> alt.HConcatChart | alt.VConcatChart | None:
+) -> alt.VConcatChart | None:
     """Draw every bound as a picture over the modes, and the share of a mode that the features do not depend on.
 
     Args:
@@ -73,20 +73,18 @@ def modes_chart(
     )
     pictures = [_tile(name, own, "std", colours) for name, own in tiles.items()]
     shared = {(row["row"], row["column"]): row for row in kept if row["non_identifiable"] is not None}
+    bands: list[alt.Chart | alt.HConcatChart] = [
+        alt.hconcat(*pictures[start : start + _COLUMNS], spacing=22)
+        for start in range(0, len(pictures), _COLUMNS)
+    ]
     if shared:
         shares = alt.Color(
             "non_identifiable:Q",
             scale=alt.Scale(scheme="greys", domain=[0, 1]),
             legend=alt.Legend(title="share", format="~%"),
         )
-        pictures.append(_tile("Non-identifiable share", list(shared.values()), "non_identifiable", shares))
-    bands = [
-        alt.hconcat(*pictures[start : start + _COLUMNS], spacing=22).resolve_scale(
-            color="independent" if shared else "shared"
-        )
-        for start in range(0, len(pictures), _COLUMNS)
-    ]
-    return bands[0] if len(bands) == 1 else alt.vconcat(*bands)
+        bands.append(_tile("Non-identifiable share", list(shared.values()), "non_identifiable", shares))
+    return alt.vconcat(*bands).resolve_scale(color="independent")
 
 
 def _is_among(row: Row, strongest: Sequence[tuple[str, str | None]]) -> bool:

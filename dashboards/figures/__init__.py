@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.figures.masks import read_masks as read_masks
     from hushsweep.dashboards.figures.modes import histogram_figure as histogram_figure
     from hushsweep.dashboards.figures.modes import map_figure as map_figure
+    from hushsweep.dashboards.figures.modes import middle_point as middle_point
     from hushsweep.dashboards.figures.modes import read_maps as read_maps
     from hushsweep.dashboards.figures.pictures import pictures_figure as pictures_figure
     from hushsweep.dashboards.figures.pictures import read_pictures as read_pictures
@@ -30,7 +31,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "epsilons": ["draw_epsilons", "epsilons_figure"],
         "frontier": ["frontier_figure", "read_settings"],
         "masks": ["masks_figure", "read_masks"],
-        "modes": ["histogram_figure", "map_figure", "read_maps"],
+        "modes": ["histogram_figure", "map_figure", "middle_point", "read_maps"],
         "pictures": ["pictures_figure", "read_pictures"],
         "privacy": ["draw_privacy", "privacy_figures"],
         "style": ["save_figure"],

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -73,10 +74,9 @@ def read_maps(results: Path | str, sweep: str, curve: Curve, series: Sequence[Se
     Raises:
         StoreError: there are no results, or a file is damaged.
     """
-    points = ask(results, _LEVELS, sweep=sweep, curve=curve.curve_id).to_pylist()
-    if not points:
+    middle = _middle(results, sweep, curve)
+    if middle is None:
         return []
-    middle = points[len(points) // 2]
     groups = defaultdict[tuple[str, ...], list[dict[str, object]]](list)
     for row in ask(results, _MODES, point=middle["point_id"]).to_pylist():
         groups[row["measure_id"], row["bound"], row["basis"], row["search"]].append(row)
@@ -88,6 +88,21 @@ def read_maps(results: Path | str, sweep: str, curve: Curve, series: Sequence[Se
             if one.is_strongest and same:
                 found.append(_fill(one, basis, middle["level"], rows))
     return found
+
+
+def middle_point(results: Path | str, sweep: str, curve: Curve) -> str | None:
+    """Point id of the level that maps show, or None where no point of `curve` has modes.
+
+    Raises:
+        StoreError: there are no results, or a file is damaged.
+    """
+    middle = _middle(results, sweep, curve)
+    return None if middle is None else str(middle["point_id"])
+
+
+def _middle(results: Path | str, sweep: str, curve: Curve) -> dict[str, Any] | None:
+    points: list[dict[str, Any]] = ask(results, _LEVELS, sweep=sweep, curve=curve.curve_id).to_pylist()
+    return points[len(points) // 2] if points else None
 
 
 def map_figure(maps: Sequence[ModeMap], curve: Curve) -> Figure | None:

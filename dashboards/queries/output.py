@@ -52,8 +52,10 @@ def write_result(table: pa.Table, output_format: str, output: Path | None = None
 def markdown_table(table: pa.Table) -> str:
     """Render `table` as a GitHub table: numbers with 4 significant digits, null as an empty cell, text escaped."""
     names = [escape_markdown(name) for name in table.column_names]
-    rules = ["---:" if _is_number(field.type) else "---" for field in table.schema]
-    cells = [[escape_markdown(_cell(value, 4)) for value in column.to_pylist()] for column in table.columns]
+    rules = ["---:" if is_number(field.type) else "---" for field in table.schema]
+    cells = [
+        [escape_markdown(cell_text(value, 4)) for value in column.to_pylist()] for column in table.columns
+    ]
     rows = [names, rules, *zip(*cells, strict=True)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -67,9 +69,11 @@ def _write_table(table: pa.Table, stream: BinaryIO) -> None:
     if table.column_names == ["explain_key", "explain_value"]:
         stream.write("\n".join(table.column("explain_value").to_pylist()).encode())
         return
-    shown = [[_cell(value) for value in column.to_pylist()] for column in table.slice(0, _TABLE_ROWS).columns]
+    shown = [
+        [cell_text(value) for value in column.to_pylist()] for column in table.slice(0, _TABLE_ROWS).columns
+    ]
     widths = [max(map(len, [name, *cells])) for name, cells in zip(table.column_names, shown, strict=True)]
-    numeric = [_is_number(field.type) for field in table.schema]
+    numeric = [is_number(field.type) for field in table.schema]
     rows = [table.column_names, ["-" * width for width in widths], *zip(*shown, strict=True)]
     for row in rows:
         cells = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)]
@@ -94,7 +98,8 @@ def _write_json(table: pa.Table, stream: BinaryIO) -> None:
     stream.write(b"\n]\n" if len(table) else b"[]\n")
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of this type are aligned as numbers."""
     return bool(pa.types.is_decimal(kind) or (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)))
 
 
@@ -102,7 +107,8 @@ def _text(value: Any) -> str:
     return str(_plain(value)) if isinstance(value, bytes) else _json(value)
 
 
-def _cell(value: Any, digits: int = 6) -> str:
+def cell_text(value: Any, digits: int = 6) -> str:
+    """Write a value on one line, floating-point numbers with so many significant digits, null as nothing."""
     if value is None:
         return ""
     if isinstance(value, float):

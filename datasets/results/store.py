@@ -231,6 +231,18 @@ class Store:
         path = self._sweep_folder(name) / "plan.json"
         return _read_json(path) if available(path) else None
 
+    def spec_text(self, name: str) -> str | None:
+        """The sweep file of `name` as its last run read it, or None if there is none.
+
+        Raises:
+            StoreError: the file cannot be read as text.
+        """
+        path = self._sweep_folder(name) / "spec.yaml"
+        try:
+            return path.read_text(encoding="utf-8") if available(path) else None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); run the sweep again") from error
+
     def sweeps(self) -> list[str]:
         """Names of the sweeps that were run into this folder, sorted."""
         folder = self.root / "sweeps"

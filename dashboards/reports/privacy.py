@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from hushsweep.dashboards.queries import frontier
-from hushsweep.dashboards.report_tables import quote, table, varying
+from hushsweep.dashboards.reports.model import Section, Words
+from hushsweep.dashboards.reports.tables import quote, table, varying
 
 _SETTING = ("dataset", "split", "task", "model", "weights", "cut", "method", "place", "variant")
 _NUMBERS = (
@@ -53,7 +54,7 @@ _WORDS = (
 )
 
 
-def privacy_sections(results: Path | str, sweep: str) -> list[str]:
+def privacy_sections(results: Path | str, sweep: str) -> list[Section]:
     """Tables of the trade-off, of the drop at one point of primary loss, and of what the client's network costs.
 
     Empty for a sweep that measures neither secondary accuracy nor information.
@@ -68,16 +69,16 @@ def privacy_sections(results: Path | str, sweep: str) -> list[str]:
     filled = [name for name in _NUMBERS if rows.column(name).null_count < len(rows)]
     columns = [*keys, "level", *filled]
     sql = _FRONTIER.format(columns=", ".join(columns), sweep=quote(sweep), order=", ".join([*keys, "level"]))
-    found = [f"{_WORDS}\n", *table(results, sql)]
+    found = [Section("What a server still learns", [Words(_WORDS), table(results, sql)])]
     words = [name for name in keys if name != "variant"]
     if rows.column("secondary_strongest").null_count < len(rows):
         others = "".join(f"{name}, " for name in words if name not in ("method", "place"))
         sql = _DROP.format(columns=", ".join(keys), sweep=quote(sweep), others=others)
-        found += ["### Secondary drop at no more than 1 point of primary loss\n"]
-        found += ["Against `reference`; a method without a level loses more at each of its levels.\n"]
-        found += table(results, sql)
+        words_of = "Against `reference`; a method without a level loses more at each of its levels."
+        title = "Secondary drop at no more than 1 point of primary loss"
+        found.append(Section(title, [Words(words_of), table(results, sql)], level=3))
     if rows.column("client_flops").null_count < len(rows):
         sql = _COST.format(columns=", ".join(words), sweep=quote(sweep))
-        found += ["### Cost of the client's network\n", "FLOPs per image, and as a share of the server's.\n"]
-        found += table(results, sql)
+        cost = Words("FLOPs per image, and as a share of the server's.")
+        found.append(Section("Cost of the client's network", [cost, table(results, sql)], level=3))
     return found

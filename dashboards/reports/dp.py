@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from hushsweep.dashboards.report_tables import quote, table, varying
+from hushsweep.dashboards.reports.model import Section, Words
+from hushsweep.dashboards.reports.tables import quote, table, varying
 
 _SETTING = ("dataset", "split", "model", "weights", "train_limit", "class_counts", "cut", "method", "variant")
 _NUMBERS = (
@@ -45,7 +46,7 @@ _WORDS = (
 )
 
 
-def dp_sections(results: Path | str, sweep: str, rows: pa.Table) -> list[str]:
+def dp_sections(results: Path | str, sweep: str, rows: pa.Table) -> list[Section]:
     """Table of accuracy and epsilons; empty for a sweep that does not measure epsilon.
 
     Args:
@@ -62,4 +63,4 @@ def dp_sections(results: Path | str, sweep: str, rows: pa.Table) -> list[str]:
     filled = [name for name in _NUMBERS if rows.column(name).null_count < len(rows)]
     numbers = ",\n    ".join(f"avg({name} ORDER BY {name}) AS {name}" for name in filled)
     sql = _ACCURACIES.format(keys=", ".join(keys), numbers=numbers or "NULL AS epsilon", sweep=quote(sweep))
-    return ["## Differential privacy\n", f"{_WORDS}\n", *table(results, sql)]
+    return [Section("Differential privacy", [Words(_WORDS), table(results, sql)])]

@@ -1,4 +1,4 @@
-"""Tables of a report: the answer of a query above its SQL."""
+"""Tables of a report: the answer of a query with its SQL."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from hushsweep.dashboards.queries import run_query
-from hushsweep.dashboards.queries.output import markdown_table
+from hushsweep.dashboards.reports.model import Table
 
 
-def table(results: Path | str, sql: str) -> list[str]:
-    """Run `sql` and show its answer above it."""
-    return [markdown_table(run_query(results, sql)), f"```sql\n{sql}\n```\n"]
+def table(results: Path | str, sql: str) -> Table:
+    """Run `sql` and keep its answer with it."""
+    return Table(run_query(results, sql), sql)
 
 
 def varying(
