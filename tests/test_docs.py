@@ -50,3 +50,17 @@ def test_every_mechanism_measure_and_execution_key_is_documented() -> None:
     for measure in MEASURES.values():
         for field in dataclasses.fields(measure):
             assert f"`{field.name}`" in text, field.name
+
+
+def test_the_first_sweep_gives_what_its_page_shows(quickstart: Path) -> None:
+    from hushsweep.dashboards import run_query
+    from hushsweep.dashboards.queries.ready_made import statement
+
+    page = (ROOT / "docs" / "first-sweep.md").read_text()
+    shown = re.findall(r"^(quickstart\S*) +(\S+) +(\S+) +\S+ +([\d.]+) +([\d.]+) ", page, flags=re.MULTILINE)
+    best = run_query(quickstart, statement("best"), loss=0.02).to_pylist()
+    assert [(sweep, model, method, float(level)) for sweep, model, method, level, _ in shown] == [
+        (row["sweep"], row["model"], row["method"], row["level"]) for row in best
+    ]
+    for (*_, accuracy), row in zip(shown, best, strict=True):
+        assert float(accuracy) == pytest.approx(row["accuracy"], abs=0.02)
