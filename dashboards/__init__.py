@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.figures import draw_epsilons as draw_epsilons
     from hushsweep.dashboards.figures import draw_privacy as draw_privacy
     from hushsweep.dashboards.figures import draw_tradeoff as draw_tradeoff
+    from hushsweep.dashboards.opened import Results as Results
+    from hushsweep.dashboards.opened import open as open  # noqa: A004
     from hushsweep.dashboards.queries.output import write_result as write_result
     from hushsweep.dashboards.queries.ready_made import ready_made as ready_made
     from hushsweep.dashboards.queries.run import QueryError as QueryError
@@ -38,6 +40,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "figures": ["draw_epsilons", "draw_privacy", "draw_tradeoff"],
+        "opened": ["Results", "open"],
         "queries.output": ["write_result"],
         "queries.ready_made": ["ready_made"],
         "queries.run": [

@@ -1,17 +1,20 @@
 """The command line: one small function per command; what is heavy is imported inside."""
 
 import contextlib
+import io
 import itertools
 import json
 import os
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from hushsweep.sweeps import completion
 
@@ -60,6 +63,7 @@ JobAddress = Annotated[
 ]
 JobName = Annotated[str, typer.Argument(help="Id of a job, see hushsweep jobs.", metavar="JOB")]
 Insecure = Annotated[bool, typer.Option(help="Allow an --address without a Ray token.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for scripts.")]
 
 
 def main() -> None:
@@ -70,6 +74,9 @@ def main() -> None:
         ("GIT_PYTHON_REFRESH", "quiet"),
     ):
         os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no such letter gets a question mark
+            stream.reconfigure(errors="replace")
     app()
 
 
@@ -86,7 +93,7 @@ def _options(
 def plan(
     spec: Spec,
     results: Results = RESULTS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    as_json: AsJson = False,
     allow_plugins: AllowPlugins = None,
 ) -> None:
     """Show points, trials, what the store holds already and what the rest will cost; runs nothing."""
@@ -114,12 +121,16 @@ def run(
     ] = None,
     mlflow: Annotated[bool, typer.Option(help="Mirror the rows to MLflow while running.")] = True,
     allow_plugins: AllowPlugins = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compute what is missing of a sweep: rows in Parquet, runs in MLflow, a figure.
 
+    With --json, standard output has how the run ended, and what is for people goes to standard error.
+
     Exit code: 0 all done, 1 something failed or is missing, 2 the input was wrong, 130 interrupted.
     """
-    console = Console(file=sys.stdout)  # held on to, since Tune's own output is diverted while it runs
+    # held on to, since Tune's own output is diverted while it runs
+    console = Console(file=sys.stderr if as_json else sys.stdout)
     with _sentences():
         from hushsweep.sweeps.progress import live_table
         from hushsweep.sweeps.session import run as start
@@ -141,7 +152,10 @@ def run(
             allow_plugins=allow_plugins or (),
             watch=watch,
         )
-        _print_summary(summary, spec, console)
+        if as_json:
+            _print_json(_summary_json(summary))
+        else:
+            _print_summary(summary, spec, console)
     raise typer.Exit(summary.exit_code)
 
 
@@ -158,6 +172,7 @@ def submit(
     insecure: Insecure = False,
     mlflow: Annotated[bool, typer.Option(help="Mirror the rows to MLflow while running.")] = True,
     allow_plugins: AllowPlugins = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run a sweep as a job of a Ray cluster, which needs Ray and our dependencies: hushsweep comes along.
 
@@ -169,22 +184,33 @@ def submit(
         from hushsweep.sweeps.submit import check_sweep
         from hushsweep.sweeps.submit import submit as start
 
+        if follow and as_json:
+            _refuse("--follow prints the job's log, and --json one document: give one of them")
         allowed = allow_plugins or ()
         checked = check_sweep(spec, results, allow_plugins=allowed)
         there = Jobs(address, insecure=insecure)
         job = start(checked, spec, there, results=results, mirror=mlflow, allow_plugins=allowed)
-        print_submitted(job, spec, there.address, results, Console())
+        if as_json:
+            _print_json(
+                {"job": job, "sweep": checked.name, "address": there.address, "results": str(results)}
+            )
+        else:
+            print_submitted(job, spec, there.address, results, Console())
         code = _follow(there, job) if follow else 0
     raise typer.Exit(code)
 
 
 @app.command(epilog="Example: hushsweep jobs --address http://127.0.0.1:8265")
-def jobs(address: JobAddress, insecure: Insecure = False) -> None:
+def jobs(address: JobAddress, insecure: Insecure = False, as_json: AsJson = False) -> None:
     """List the sweeps that are, or were, jobs of a cluster."""
     with _sentences():
         from hushsweep.sweeps.jobs import Jobs, print_jobs
 
-        print_jobs(Jobs(address, insecure=insecure).ours(), Console())
+        found = Jobs(address, insecure=insecure).ours()
+        if as_json:
+            _print_json([vars(job) for job in found])
+        else:
+            print_jobs(found, Console())
 
 
 @app.command(epilog="Example: hushsweep logs quickstart-1a2b3c4d --address http://127.0.0.1:8265 --follow")
@@ -205,13 +231,16 @@ def logs(
 
 
 @app.command(epilog="Example: hushsweep stop quickstart-1a2b3c4d --address http://127.0.0.1:8265")
-def stop(job: JobName, address: JobAddress, insecure: Insecure = False) -> None:
+def stop(job: JobName, address: JobAddress, insecure: Insecure = False, as_json: AsJson = False) -> None:
     """End a job as Ctrl-C would: what is complete stays, and submitting again goes on."""
     with _sentences():
         from hushsweep.sweeps.jobs import Jobs
 
         ended = Jobs(address, insecure=insecure).stop(job)
-        typer.echo(f"{job}: {ended.state.lower()}; what is complete is kept, submitting it again goes on")
+        if as_json:
+            _print_json(vars(ended))
+        else:
+            typer.echo(f"{job}: {ended.state.lower()}; what is complete is kept, submitting it again goes on")
     raise typer.Exit(int(ended.exit_code is None))
 
 
@@ -221,14 +250,14 @@ def status(
         str | None, typer.Argument(help="Name of a sweep; default: all.", autocompletion=completion.sweeps)
     ] = None,
     results: Results = RESULTS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, with all nodes.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show progress, failures with their reasons, throughput, time left, and what each node does."""
     with _sentences():
         from hushsweep.sweeps.status import print_status, status_json
 
         if as_json:
-            typer.echo(json.dumps(status_json(results, sweep), indent=2))
+            _print_json(status_json(results, sweep))
         else:
             print_status(results, sweep, Console())
 
@@ -367,7 +396,7 @@ def epsilon(
         typer.Option("--assume-poisson", help="Account shuffled batches as if they were Poisson samples."),
     ] = False,
     max_order: Annotated[int, typer.Option(help="Largest RDP order.", metavar="N")] = 63,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the epsilon of DP-SGD by three accountants, or the noise for an epsilon; runs nothing."""
     with _sentences():
@@ -409,18 +438,24 @@ def mirror(
         str | None, typer.Option(help="MLflow server or database; default: DIR/mlflow.db.", metavar="URI")
     ] = None,
     rebuild: Annotated[bool, typer.Option(help="Delete this store's runs first.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring MLflow up to date with the rows, or rebuild it from them."""
     with _sentences():
         from hushsweep.dashboards import mirror as mirror_rows
 
         report = mirror_rows(results, sweep, tracking_uri=tracking_uri, rebuild=rebuild)
-        typer.echo(str(report))
+        if as_json:
+            from hushsweep.dashboards.server import without_password
+
+            _print_json({**vars(report), "tracking_uri": without_password(report.tracking_uri)})
+        else:
+            typer.echo(str(report))
     raise typer.Exit(int(report.error is not None))
 
 
 @app.command(epilog="Example: hushsweep verify --results results")
-def verify(results: Results = RESULTS) -> None:
+def verify(results: Results = RESULTS, as_json: AsJson = False) -> None:
     """Read every file again, compute every summary again from its rows, and say what is wrong.
 
     Exit code: 0 all is as it should be, 1 something is wrong.
@@ -429,25 +464,31 @@ def verify(results: Results = RESULTS) -> None:
         from hushsweep.sweeps.verify import verify as read_all
 
         found = read_all(results)
-        for fault in found.faults:
-            typer.echo(f"wrong: {fault}")
-        typer.echo(
-            f"{found.files:,} files with {found.rows:,} rows read; {found.summaries:,} summaries computed again"
-            + (f", {found.unsummed:,} of other code left as they are" if found.unsummed else "")
-            + f"; {found.answered:,} of {found.wanted:,} measures that sweeps ask for are answered; "
-            + (f"{len(found.faults):,} faults" if found.faults else "nothing is wrong")
-        )
+        if as_json:
+            _print_json(vars(found))
+        else:
+            for fault in found.faults:
+                typer.echo(f"wrong: {fault}")
+            typer.echo(
+                f"{found.files:,} files with {found.rows:,} rows read; {found.summaries:,} summaries computed again"
+                + (f", {found.unsummed:,} of other code left as they are" if found.unsummed else "")
+                + f"; {found.answered:,} of {found.wanted:,} measures that sweeps ask for are answered; "
+                + (f"{len(found.faults):,} faults" if found.faults else "nothing is wrong")
+            )
     raise typer.Exit(int(bool(found.faults)))
 
 
 @app.command(epilog="Example: hushsweep compact --results results")
-def compact(results: Results = RESULTS) -> None:
+def compact(results: Results = RESULTS, as_json: AsJson = False) -> None:
     """Merge many small files into few large ones, so that queries are fast; sweeps may go on meanwhile."""
     with _sentences():
         from hushsweep.datasets.results import Store
         from hushsweep.datasets.results import compact as merge
 
-        for table in merge(Store(results, create=False)):
+        merged = merge(Store(results, create=False))
+        if as_json:
+            _print_json([vars(table) for table in merged])
+        for table in [] if as_json else merged:
             if table.before != table.after:
                 typer.echo(
                     f"{table.table}: {table.before:,} files became {table.after:,}, "
@@ -462,17 +503,25 @@ def doctor(
         str | None, typer.Option(help="Look at every node of this Ray cluster, e.g. auto.", metavar="ADDR")
     ] = None,
     insecure: Insecure = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what this machine, or every node of a cluster, can do (devices, Ray, data, disk), each with its mend."""
     with _sentences():
-        from hushsweep.sweeps.reports import print_health
+        from hushsweep.sweeps.reports import check_health, print_health
 
         if address is None:
-            healthy = print_health(results, Console())
+            found = check_health(results)
         else:
-            from hushsweep.sweeps.nodes import check_nodes
+            from hushsweep.sweeps.nodes import check_nodes, print_nodes
 
-            healthy = check_nodes(address, results, insecure=insecure, console=Console())
+            found = check_nodes(address, results, insecure=insecure)
+        healthy = all(row["healthy"] for row in found)
+        if as_json:
+            _print_json({"healthy": healthy, "nodes" if address else "checks": found})
+        elif address is None:
+            print_health(found, Console())
+        else:
+            print_nodes(found, results, Console())
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -530,17 +579,30 @@ def _refuse(message: str) -> NoReturn:
     raise typer.Exit(USER_ERROR)
 
 
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    """Write what JSON does not know: paths, and times as ISO 8601."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _summary_json(summary: "Summary") -> dict[str, Any]:
+    return {**vars(summary), "exit_code": summary.exit_code}
+
+
 def _print_start(planned: "Plan", console: Console) -> None:
     there = f", {planned.existing} of them there already" if planned.existing else ""
     console.print(
-        f"[bold]{planned.sweep}[/]: {len(planned.points)} points, {planned.wanted} measures{there}; "
+        f"[bold]{escape(planned.sweep)}[/]: {len(planned.points)} points, {planned.wanted} measures{there}; "
         f"{planned.missing} to compute in {planned.parts} trials"
     )
     for search in planned.searches:
         there = ", ".join(f"{level:g}" for level in sorted(search.known))
         known = f"{len(search.known)} levels known ({there})" if search.known else "no level known"
         console.print(
-            f"  {search.label}: searches {search.level_name}: {known}, {search.asking} to be asked for"
+            f"  {escape(search.label)}: searches {search.level_name}: {known}, {search.asking} to be asked for"
         )
 
 
@@ -557,8 +619,8 @@ def _print_plan(planned: "Plan", console: Console) -> None:
         seed = f", seed {setting.model.seed}" if trial.points[0].fields["model_seed"] is not None else ""
         weights = Path(setting.checked.weights).name + seed
         console.print(
-            f"  [bold]{setting.model.name}[/] ({weights}) cut at {setting.cut}, "
-            f"{setting.dataset.name} with {setting.info.size:,} images: {points} points{learned}"
+            f"  [bold]{escape(setting.model.name)}[/] ({escape(weights)}) cut at {escape(setting.cut)}, "
+            f"{escape(setting.dataset.name)} with {setting.info.size:,} images: {points} points{learned}"
         )
         counts = {
             "image passes": estimate.image_passes,
@@ -570,7 +632,7 @@ def _print_plan(planned: "Plan", console: Console) -> None:
         }
         console.print("    " + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count))
         for route in trial.routes:
-            console.print(f"    {route}", soft_wrap=True)
+            console.print(f"    {escape(route)}", soft_wrap=True)
     if planned.trials:
         console.print(
             "image pass: an image up to the cut; head pass: from the cut on, per level and draw (a linear head shares "

@@ -34,23 +34,45 @@ class Node:
     """What the probe says; None from a node that does not answer."""
 
 
-def check_nodes(address: str, results: Path, *, insecure: bool, console: Console) -> bool:
-    """Print a row per node, each with its mends; return whether a sweep can run on all of them.
+def check_nodes(address: str, results: Path, *, insecure: bool) -> list[dict[str, Any]]:
+    """Look at every node of a cluster.
+
+    Returns:
+        Of each ``node`` its ``versions``, ``devices``, ``data`` folder and how ``results`` are reached, in words; its
+        ``mends``; and whether a sweep can run there (``healthy``).
 
     Raises:
         RunError: no token is set, no cluster answers, or the results folder cannot be written here.
     """
     check_token(insecure=insecure)
-    bucket = bucket_address(results)
-    place = bucket or str(_nearest(results.expanduser().absolute()))
+    bucket, place = bucket_address(results), _place(results)
     with ray_cluster(address):
         nodes = _ask(place, results_folder(bucket) if bucket else Path(place))
-    table = Table("node", "versions", "devices", "HUSHSWEEP_DATA", place, "mend")
+    names = ("versions", "devices", "data", "results")
     mends = [list(_mends(node, nodes[0], place)) for node in nodes]
-    for node, mend in zip(nodes, mends, strict=True):
-        table.add_row(*map(escape, (node.host, *_cells(node), "\n".join(mend))))
+    return [
+        {
+            "node": node.host,
+            **dict(zip(names, _cells(node), strict=True)),
+            "mends": mend,
+            "healthy": not mend,
+        }
+        for node, mend in zip(nodes, mends, strict=True)
+    ]
+
+
+def print_nodes(found: list[dict[str, Any]], results: Path, console: Console) -> None:
+    """Print what :func:`check_nodes` found, a row per node."""
+    table = Table("node", "versions", "devices", "HUSHSWEEP_DATA", escape(_place(results)), "mend")
+    for row in found:
+        cells = (row["node"], row["versions"], row["devices"], row["data"], row["results"])
+        table.add_row(*map(escape, (*cells, "\n".join(row["mends"]))))
     console.print(table)
-    return not any(mends)
+
+
+def _place(results: Path) -> str:
+    """The results as all nodes call them: a bucket, or the folder or that which will hold it."""
+    return bucket_address(results) or str(_nearest(results.expanduser().absolute()))
 
 
 def _nearest(folder: Path) -> Path:

@@ -19,6 +19,7 @@ from hushsweep.datasets.results import bucket_address, results_name
 from hushsweep.sweeps.drops import print_drops
 from hushsweep.sweeps.progress import clock
 from hushsweep.sweeps.session import Summary
+from hushsweep.sweeps.sparklines import print_sparklines
 
 _SHOWN = 24
 """Rows of the results table that a terminal gets; the rest is a query away."""
@@ -49,8 +50,8 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
     )
     for sentence in summary.searches:
         console.print(f"[bold]search:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
-    for reason in summary.failures[:5]:
-        console.print(f"[red]failed:[/] {escape(reason)}", soft_wrap=True)
+    for count, reason in list(zip(summary.failed, summary.failures, strict=True))[:5]:
+        console.print(f"[bold]{count} failed:[/] {escape(reason)}", soft_wrap=True, highlight=False)
     if len(summary.failures) > 5:
         console.print(f"... and {len(summary.failures) - 5} more reasons: hushsweep status {summary.sweep}")
     rows = tradeoff(summary.results, summary.sweep).to_pylist() if summary.wanted > summary.missing else []
@@ -67,6 +68,7 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
         caveats = sorted({row["caveat"] for row in rows if row["caveat"]})
         for caveat in caveats:
             console.print(f"[yellow]note:[/] weights: {escape(caveat)}")
+        print_sparklines(rows, names, console)
         _explain(rows, console)
         if bounds:
             _print_bounds(bounds, names, console)
@@ -187,6 +189,8 @@ def _next_steps(summary: Summary, spec: Path, console: Console, views: Sequence[
         names = [path.name for path in summary.figures]
         more = "".join(f", {name}" for name in names[1:4]) + (", ..." if len(names) > 4 else "")
         shown["picture"] = f"{folder / names[0]}{more}"
+    if views:
+        shown["choose"] = f"{program} query best --loss 0.01{results}"
     shown["rows"] = f"{place}/measurements/*.parquet (pandas, DuckDB, polars read them)"
     others = ", ".join(f'"FROM {view}"' for view in views)
     shown["SQL"] = f'{program} query "FROM tradeoff"{results}' + (f"   (or {others})" if others else "")
@@ -221,11 +225,11 @@ def print_submitted(job: str, spec: Path, address: str, results: Path, console: 
         console.print(f"  {what:<6} {_program()} {escape(command)}", soft_wrap=True, highlight=False)
 
 
-def print_health(results: Path, console: Console) -> bool:
-    """Print what this machine can do; return whether a sweep can run here."""
-    table = Table("what", "state", "mend")
-    healthy = True
+def check_health(results: Path) -> list[dict[str, Any]]:
+    """Look what this machine can do: of each thing its state, the mend, and whether a sweep can run with it."""
+    found = list[dict[str, Any]]()
     for name, check in _CHECKS:
+        healthy = True
         try:
             state, mend = check(results)
         except ValueError as error:  # a sentence for the user, with its mend
@@ -233,10 +237,17 @@ def print_health(results: Path, console: Console) -> bool:
         except Exception as error:  # a check that breaks is a finding, not an end
             state, mend = f"{type(error).__name__}: {error}", "reinstall hushsweep"
             healthy = False
-        table.add_row(name, escape(state), escape(mend))
         healthy = healthy and (not mend or mend.startswith("optional"))
+        found.append({"what": name, "state": state, "mend": mend, "healthy": healthy})
+    return found
+
+
+def print_health(found: list[dict[str, Any]], console: Console) -> None:
+    """Print what :func:`check_health` found."""
+    table = Table("what", "state", "mend")
+    for row in found:
+        table.add_row(row["what"], escape(row["state"]), escape(row["mend"]))
     console.print(table)
-    return healthy
 
 
 def _check_devices(results: Path) -> tuple[str, str]:

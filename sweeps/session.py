@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ class Summary:
     missing: int
     failures: tuple[str, ...]
     """Reasons of what failed, each once, most frequent first."""
+    failed: tuple[int, ...] = ()
+    """(point, measure) pairs that failed for each of these reasons."""
     images: int
     seconds: float
     interrupted: bool
@@ -320,7 +323,7 @@ def _summarise(
     planned = {(p.point_id, m.measure_id) for t in plan.trials for p in t.points for m in p.measures}
     if since is not None:  # computed again on purpose: what was there before does not count
         completed = (completed - planned) | _completed_since(store, since)
-    missing = len(wanted - completed)
+    missing, reasons = len(wanted - completed), store_failures(store, wanted - completed)
     stopped = (wanted & completed) - store.completed() if record.may_stop else set()
     return Summary(
         sweep=plan.sweep,
@@ -330,7 +333,8 @@ def _summarise(
         computed=len((planned & completed) - stopped),
         stopped=len(stopped),
         missing=missing,
-        failures=tuple(store_failures(store, wanted - completed)),
+        failures=tuple(reasons),
+        failed=tuple(reasons.values()),
         images=counted.images,
         seconds=seconds,
         interrupted=interrupted,
@@ -350,16 +354,18 @@ def _completed_since(store: Store, since: datetime) -> set[tuple[str, str]]:
     }
 
 
-def store_failures(store: Store, pairs: Collection[tuple[str, str]]) -> list[str]:
-    """Return the reasons why ``pairs`` failed, each once, most frequent first."""
+def store_failures(store: Store, pairs: Collection[tuple[str, str]]) -> dict[str, int]:
+    """Return the reasons why ``pairs`` failed, most frequent first, each with the number of pairs."""
     if not pairs:
-        return []
+        return {}
     rows = store.read("measurements", columns=["point_id", "measure_id", "status", "reason"]).to_pylist()
-    counts = dict[str, int]()
-    for row in rows:
-        if row["status"] == "failed" and (row["point_id"], row["measure_id"]) in pairs:
-            counts[row["reason"]] = counts.get(row["reason"], 0) + 1
-    return sorted(counts, key=lambda reason: -counts[reason])
+    failed = {
+        (row["reason"], row["point_id"], row["measure_id"])
+        for row in rows
+        if row["status"] == "failed" and (row["point_id"], row["measure_id"]) in pairs
+    }
+    counts = Counter(reason for reason, *_ in sorted(failed, key=str))
+    return dict(counts.most_common())
 
 
 __all__ = ["Summary", "existing_store", "plan", "run"]

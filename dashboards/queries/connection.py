@@ -1,5 +1,6 @@
 """A locked, in-memory DuckDB connection that sees one results folder through views."""
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from hushsweep.datasets.results.store import ATTEMPTS
 
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
-    "SET enable_progress_bar = false",
     "SET python_enable_replacements = false",
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
@@ -85,6 +85,8 @@ def connect(
     _create_table(connection, "sweeps", _planned(store))
     for name, value in (variables or {}).items():
         connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
+    with contextlib.suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to be set
+        connection.execute("SET enable_progress_bar = false")
     for setting in _SETTINGS:
         connection.execute(setting)
     connection.execute(sql_file("views"))
