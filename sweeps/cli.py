@@ -525,16 +525,23 @@ def doctor(
     raise typer.Exit(0 if healthy else 1)
 
 
-@app.command(epilog="Example: hushsweep ui --port 5000")
+@app.command(epilog="Example: hushsweep ui --results results --port 8050")
 def ui(
     results: Results = RESULTS,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard.")] = 8050,
+    mlflow_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the MLflow UI, on loopback.")
+    ] = 5000,
+    host: Annotated[
+        str,
+        typer.Option(help="Address on which the dashboard listens; beyond loopback it asks for a token."),
+    ] = "127.0.0.1",
 ) -> None:
-    """Open the MLflow UI on loopback; Ctrl-C ends it."""
+    """Open the dashboard and the MLflow UI, on loopback; Ctrl-C ends them."""
     with _sentences():
         from hushsweep.sweeps.reports import serve_ui
 
-        code = serve_ui(results, port, Console())
+        code = serve_ui(results, Console(), port=port, mlflow_port=mlflow_port, host=host)
     raise typer.Exit(code)
 
 

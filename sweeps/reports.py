@@ -309,21 +309,46 @@ _CHECKS: tuple[tuple[str, Callable[[Path], tuple[str, str]]], ...] = (
 )
 
 
-def serve_ui(results: Path, port: int, console: Console) -> int:
-    """Run the MLflow UI on loopback until it is interrupted.
+def serve_ui(results: Path, console: Console, *, port: int, mlflow_port: int, host: str = "127.0.0.1") -> int:
+    """Run the dashboard and beside it the MLflow UI, on loopback unless `host` says more, until interrupted.
+
+    MLflow stays on loopback. Where one of the two ends, the other goes on.
 
     Raises:
-        StoreError: there are no results.
+        StoreError: there are no results, or a port is in use.
     """
+    from hushsweep.dashboards.app.process import dashboard_address, dashboard_command, require_free
     from hushsweep.dashboards.server import ui_address, ui_command
-    from hushsweep.datasets.results import Store
+    from hushsweep.datasets.results import Store, StoreError
 
+    if port == mlflow_port:
+        raise StoreError(f"--port and --mlflow-port are both {port}; choose two")
     store = Store(results, create=False)
-    command, environment = ui_command(results, port)
-    console.print("MLflow starts on this machine alone; Ctrl-C ends it. In a few seconds, the curves of")
+    require_free(host, port, "--port")
+    require_free("127.0.0.1", mlflow_port, "--mlflow-port")
+    dashboard = dashboard_command(results, host=host, port=port)
+    address = dashboard_address(host, port, dashboard.environment)
+    console.print(f"dashboard: {address}", soft_wrap=True, highlight=False)
+    if "access_token" in address:
+        console.print("  whoever has this address can read the results; it changes with every start")
+    mlflow = ui_command(results, mlflow_port)
+    console.print(f"MLflow: http://127.0.0.1:{mlflow_port}; in a few seconds, the curves of", highlight=False)
     for sweep in store.sweeps():
-        console.print(f"  {sweep}: {ui_address(results, port, sweep)}", soft_wrap=True)
+        console.print(f"  {escape(sweep)}: {ui_address(results, mlflow_port, sweep)}", soft_wrap=True)
+    console.print("Ctrl-C ends both.")
+    servers = [
+        subprocess.Popen(command, env={**os.environ, **environment})  # noqa: S603
+        for command, environment in (dashboard, mlflow)
+    ]
     try:
-        return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode  # noqa: S603
+        return max(abs(server.wait()) for server in servers)
     except KeyboardInterrupt:
         return 0
+    finally:
+        for server in servers:
+            server.terminate()
+        for server in servers:
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()

@@ -58,7 +58,7 @@ def run_query(results: Path | str, sql: str, **variables: str | float | None) ->
         StoreError: there are no results, or they were written by a newer hushsweep.
     """
     try:
-        statement = _only_reading(sql)
+        statement = only_reading(sql)
         return answer(results, statement, variables=variables)
     except duckdb.Error as error:
         raise QueryError(one_sentence(error)) from error
@@ -151,7 +151,13 @@ def require_sweep(store: Store, sweep: str) -> None:
         raise StoreError(f"{store.name}: no sweep {sweep!r}; known: {known}")
 
 
-def _only_reading(sql: str) -> duckdb.Statement:
+def only_reading(sql: str) -> duckdb.Statement:
+    """Parse one SELECT or EXPLAIN SELECT.
+
+    Raises:
+        QueryError: it is anything else.
+        duckdb.Error: it is no SQL.
+    """
     statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
         raise QueryError(f"{len(statements)} statements: {_READING_ONLY}")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,19 +180,21 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert left == [], "nothing half-written"
 
 
-def test_ui_serves_mlflow_on_loopback_and_ends_with_ctrl_c(done: Path) -> None:
+def test_ui_serves_the_dashboard_and_mlflow_on_loopback_and_ends_with_ctrl_c(done: Path) -> None:
     port = 5000 + os.getpid() % 3000
-    command = [sys.executable, "-m", "hushsweep.sweeps", "ui", "--results", str(done), "--port", str(port)]
+    ports = ["--mlflow-port", str(port), "--port", str(port + 3000)]
+    command = [sys.executable, "-m", "hushsweep.sweeps", "ui", "--results", str(done), *ports]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
         deadline = time.monotonic() + 120
-        while True:
+        waiting = [f"http://127.0.0.1:{port}/health", f"http://127.0.0.1:{port + 3000}/"]
+        while waiting:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                with urllib.request.urlopen(waiting[0], timeout=5) as answer:
                     assert answer.status == 200
-                break
+                del waiting[0]
             except OSError:
                 assert process.poll() is None, process.communicate()[0]
                 assert time.monotonic() < deadline
@@ -203,4 +206,16 @@ def test_ui_serves_mlflow_on_loopback_and_ends_with_ctrl_c(done: Path) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-    assert f"http://127.0.0.1:{port}" in output
+    assert f"MLflow: http://127.0.0.1:{port}" in output
+    assert f"dashboard: http://127.0.0.1:{port + 3000}" in output
+    assert "dashboards/app" not in output, "no traceback of ours; MLflow prints one of its own"
+
+
+def test_ui_says_which_port_is_taken(done: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        found = runner.invoke(app, ["ui", "--results", str(done), "--port", port])
+    assert found.exit_code == 2
+    assert f"port {port} of 127.0.0.1 cannot be used" in " ".join(found.output.split())
