@@ -62,7 +62,7 @@ def accuracy_chart(
         .transform_filter("isValid(datum.clean)")
     )
     layers = [band, line, clean, points.add_params(choice, zoom("accuracy_zoom"))]
-    return alt.layer(*layers).properties(width=width, height=HEIGHT)
+    return alt.LayerChart(layer=layers, width=width, height=HEIGHT)
 
 
 def _numbers(row: Row, name: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -27,7 +28,7 @@ _AXES = {
     "errors": "Reconstruction error, std  (normalised pixels)",
     "chances": "Chance of the right guess, at most",
 }
-_DASHES = {"unbiased": [1, 0], "every": [6, 3], "no bound": [1.5, 2.5]}
+_DASHES: dict[str, list[float]] = {"unbiased": [1, 0], "every": [6, 3], "no bound": [1.5, 2.5]}
 
 
 def bounds_chart(rows: Sequence[Row], *, width: int = WIDTH) -> alt.LayerChart | alt.HConcatChart | None:
@@ -95,7 +96,7 @@ def _panel(series: Sequence[Series], kind: str, rows: Sequence[Row], width: int)
         symbolOpacity=1,
     )
 
-    def scaled(values: Sequence[object]) -> alt.Scale:
+    def scaled(values: Sequence[Any]) -> alt.Scale:
         return alt.Scale(domain=names, range=list(values))
 
     choice = chosen("bound", f"{kind}_bound")
@@ -122,9 +123,8 @@ def _panel(series: Sequence[Series], kind: str, rows: Sequence[Row], width: int)
             alt.Tooltip("over:Q", format=",", title="over images"),
         ],
     )
-    layers = alt.layer(line, points.add_params(choice, zoom(f"{kind}_zoom")))
-    panel: alt.LayerChart = layers.properties(width=width, height=HEIGHT)
-    return panel
+    layers = [line, points.add_params(choice, zoom(f"{kind}_zoom"))]
+    return alt.LayerChart(layer=layers, width=width, height=HEIGHT)
 
 
 def _style(series: Series) -> tuple[str, str, list[float]]:

@@ -60,8 +60,7 @@ def epsilon_chart(rows: Sequence[Row], *, width: int = 2 * WIDTH) -> alt.LayerCh
     if len(private):
         rule = alt.Chart(private).mark_rule(color=REFERENCE, strokeDash=[4, 3])
         layers.insert(0, rule.encode(y="mean(accuracy):Q", detail="data:N"))
-    chart: alt.LayerChart = alt.layer(*layers).properties(width=width, height=HEIGHT)
-    return chart
+    return alt.LayerChart(layer=layers, width=width, height=HEIGHT)
 
 
 def _numbers(row: Row) -> dict[str, object]:

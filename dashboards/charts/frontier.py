@@ -105,8 +105,7 @@ def frontier_chart(
     if floors:
         floor = alt.Chart(pd.DataFrame({"floor": floors}))
         layers.insert(0, floor.mark_rule(color=REFERENCE, strokeDash=[1.5, 2.5]).encode(x="floor:Q"))
-    chart: alt.LayerChart = alt.layer(*layers).properties(width=width, height=HEIGHT)
-    return chart
+    return alt.LayerChart(layer=layers, width=width, height=HEIGHT)
 
 
 def _numbers(row: Row, what: Hides) -> dict[str, Any] | None:

@@ -84,7 +84,8 @@ def modes_chart(
             legend=alt.Legend(title="share", format="~%"),
         )
         bands.append(_tile("Non-identifiable share", list(shared.values()), "non_identifiable", shares))
-    return alt.vconcat(*bands).resolve_scale(color="independent")
+    chart: alt.VConcatChart = alt.vconcat(*bands).resolve_scale(color="independent")
+    return chart
 
 
 def _is_among(row: Row, strongest: Sequence[tuple[str, str | None]]) -> bool:
@@ -99,7 +100,7 @@ def _tile(name: str, rows: Sequence[Row], column: str, colours: alt.Color) -> al
     axis = alt.Axis(labelOverlap=True, ticks=False, domain=False, labelAngle=0)
     frame = pd.DataFrame([{name: row[name] for name in kept} for row in rows])
     words = [f"mean of {step} x {step} modes a cell"] if step > 1 else []
-    return (
+    tile: alt.Chart = (
         alt.Chart(frame, title=alt.TitleParams(name, subtitle=words, fontSize=11.5, fontWeight="normal"))
         .mark_rect(stroke=None)
         .encode(
@@ -114,3 +115,4 @@ def _tile(name: str, rows: Sequence[Row], column: str, colours: alt.Color) -> al
         )
         .properties(width=_TILE, height=_TILE)
     )
+    return tile

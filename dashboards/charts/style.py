@@ -46,7 +46,7 @@ def spec(
 ) -> dict[str, Any]:
     """Write `chart` as Vega-Lite with all its rows; without a look where `dark` is None."""
     with alt.data_transformers.enable("default", max_rows=None):
-        found: dict[str, Any] = chart.to_dict()
+        found: dict[str, Any] = chart.to_dict(validate=False)  # its parts were checked as they were made
     found.pop("config", None)
     if dark is not None:
         found["config"] = look(dark=dark, background=background)

@@ -50,7 +50,7 @@ def write_html(sections: Sequence[Section]) -> bytes:
     """
     charts = list[dict[str, Any]]()
     body = "\n".join(_section(section, charts) for section in sections)
-    vega = [vl_convert.javascript_bundle()] if charts else []
+    vega = [vl_convert.javascript_bundle()] if charts else []  # type: ignore[call-arg]  # what it is called by is optional
     scripts = [_script(text) for text in (*vega, _own("page.js"))]
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"

@@ -266,7 +266,7 @@ def _of_curves(
     rows = defaultdict[str, list[dict[str, Any]]](list)
     for row in bounds(results, sweep).to_pylist():
         rows[row["curve_id"]].append(row)
-    pictures = read_pictures(results, sweep)
+    pictures, accuracies = read_pictures(results, sweep), utility.to_pylist()
     drawn = {one.curve_id for one in pictures} | series.keys()
     shown = [(number, curve) for number, curve in enumerate(curves, start=1) if curve.curve_id in drawn]
     for position, (number, curve) in enumerate(shown):
@@ -275,7 +275,7 @@ def _of_curves(
             Figure(
                 name=f"curve-{number}-bounds",
                 words="every bound against noise",
-                picture=partial(bounds_figure, own, curve, utility.to_pylist()),
+                picture=partial(bounds_figure, own, curve, accuracies),
                 chart=partial(bounds_chart, rows[curve.curve_id]),
                 chart_words=(
                     "every bound against noise. Solid: for unbiased estimators; dashed: for every attacker; dotted: no "

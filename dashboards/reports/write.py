@@ -14,8 +14,8 @@ from hushsweep.dashboards.reports.sections import read_sections
 from hushsweep.datasets.results import StoreError
 from hushsweep.datasets.results.files import write_atomically
 
-_DETAILED = 6
-"""Curves of a page that have maps, histograms and pictures: it is to be mailed."""
+_DETAILED = 3
+"""Curves of a page that have maps, histograms and pictures: these take most of its time and size."""
 
 
 class Report(NamedTuple):

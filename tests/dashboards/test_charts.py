@@ -94,11 +94,13 @@ def test_the_frontier_is_that_of_the_view(quickstart: Path) -> None:
 
 
 def test_the_frontier_marks_what_no_other_point_beats(tmp_path: Path) -> None:
-    chart = frontier_chart(overview(fill_folder(tmp_path).root, "both").to_pylist(), "hcr_std")
+    points = overview(fill_folder(tmp_path).root, "both").to_pylist()
+    beaten_ones = [{**row, "method": "worse", "accuracy": 0.9 * row["accuracy"]} for row in points]
+    chart = frontier_chart([*points, *beaten_ones], "hcr_std")
     assert chart is not None
     drawn = [row for row in values(spec(chart)) if "method" in row]
-    assert len(drawn) == 20
-    assert 0 < sum(row["is_best"] for row in drawn) < 20
+    assert len(drawn) == 40
+    assert 0 < sum(row["is_best"] for row in drawn) < 40
     for row in drawn:
         beaten = any(
             other["setting"] == row["setting"]
