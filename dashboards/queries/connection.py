@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hushsweep.datasets.results import TABLES, Store, StoreError, arrow_schema, bucket_of
 from hushsweep.datasets.results.errors import FileGoneError
@@ -82,10 +83,12 @@ def connect(
         source = _source(connection, store, table, files, fetch=words is None or _may_read(words, table))
         kept = table == "measurements" and _bytes(files) <= _SMALL
         connection.execute(f"CREATE {'TABLE' if kept else 'VIEW'} raw_{_flat(table)} AS {source}")
+        if kept and _columns(connection, "raw_measurements") != _columns(connection, "empty_measurements"):
+            raise StoreError(_foreign(table, files))  # its values would make those of all others text
     _create_table(connection, "sweeps", _planned(store))
     for name, value in (variables or {}).items():
         connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
-    with contextlib.suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to be set
+    with contextlib.suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has none
         connection.execute("SET enable_progress_bar = false")
     for setting in _SETTINGS:
         connection.execute(setting)
@@ -144,6 +147,27 @@ def answer(
             if attempt == ATTEMPTS - 1 or not gone:
                 raise
     raise AssertionError
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[tuple[str, str]]:
+    return {(name, kind) for name, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()}
+
+
+def _foreign(table: str, files: Sequence[Path]) -> str:
+    """Name the first file whose columns are not those of `table`."""
+    wanted = arrow_schema(table)
+    for file in files:
+        for column in pq.read_schema(file):
+            if column.name not in wanted.names or column.type != wanted.field(column.name).type:
+                known = column.name in wanted.names
+                expected = (
+                    f"expected {wanted.field(column.name).type}" if known else "which is none of hushsweep's"
+                )
+                return (
+                    f"{file}: not written by hushsweep: column {column.name!r} of type {column.type}, {expected}; move "
+                    "that file away"
+                )
+    return f"{table}: a file was not written by hushsweep; 'hushsweep verify' names it"
 
 
 def one_sentence(error: duckdb.Error) -> str:

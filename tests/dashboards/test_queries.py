@@ -189,7 +189,8 @@ def test_the_documented_filters_without_hushsweep_leave_what_the_views_show(
         late = failed(entry, entry["measures"][0], "late", "disk full")
         late = [{**row, "computed_at": START + timedelta(days=2)} for row in late]
         store.write("measurements", f"late.{entry['point_id']}", late)
-    (snippet,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    snippets = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (snippet,) = (text for text in snippets if "read_parquet" in text)
     code = "import duckdb, pandas\n" + snippet.split("\n\n")[program]
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
