@@ -67,7 +67,8 @@ def stored(uri: str) -> tuple[int, int, int, int]:
     """Count what MLflow has: runs, finished ones, different curves, metrics of all steps."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("many")
-    runs = [] if experiment is None else client.search_runs([experiment.experiment_id], max_results=10_000)
+    found = [] if experiment is None else client.search_runs([experiment.experiment_id], max_results=10_000)
+    runs = [run for run in found if "hushsweep.curve_id" in run.data.tags]
     metrics = sum(
         len(client.get_metric_history(run.info.run_id, name)) for run in runs for name in run.data.metrics
     )
@@ -138,7 +139,7 @@ def written(uri: str) -> int:
     finished = client.search_runs(
         [experiment.experiment_id], "attributes.status = 'FINISHED'", max_results=10_000
     )
-    return len(finished)
+    return sum("hushsweep.curve_id" in run.data.tags for run in finished)
 
 
 def main() -> None:

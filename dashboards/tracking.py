@@ -5,6 +5,7 @@ goes on until its standard input is closed, which the driver's death does too.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -34,6 +35,8 @@ from hushsweep.datasets.results.files import exclusive, times
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from hushsweep.dashboards.system_metrics import SystemMetrics
 
 __all__ = ["MirrorReport", "follow", "main", "mirror", "ui_address", "ui_command"]
 
@@ -69,7 +72,12 @@ class MirrorReport:
 
 
 def mirror(
-    results: Path | str, sweep: str | None = None, *, tracking_uri: str | None = None, rebuild: bool = False
+    results: Path | str,
+    sweep: str | None = None,
+    *,
+    tracking_uri: str | None = None,
+    rebuild: bool = False,
+    running: bool | None = None,
 ) -> MirrorReport:
     """Make MLflow show the rows of `sweep`, or of every sweep, and nothing else.
 
@@ -81,6 +89,7 @@ def mirror(
         sweep: One sweep, or None for all.
         tracking_uri: Where MLflow is; by default ``mlflow.db`` and ``mlartifacts`` in the results folder.
         rebuild: Delete this folder's runs and write all of them again.
+        running: Whether more rows of `sweep` will come; None to look whether anybody runs it.
 
     Returns:
         What was done; a server that is down or refuses is reported in ``error``, not raised.
@@ -105,8 +114,9 @@ def mirror(
             reach_database(report.tracking_uri)
             client = MlflowClient(report.tracking_uri)
             for name in store.sweeps() if sweep is None else [sweep]:
+                experiment_id = _experiment(client, store, name, is_local=tracking_uri is None)
                 for change in _mirror_sweep(
-                    client, store, name, is_local=tracking_uri is None, rebuild=rebuild
+                    client, store, name, experiment_id, rebuild=rebuild, running=running
                 ):
                     report = replace(report, **{change: getattr(report, change) + 1})
         except (MlflowException, SQLAlchemyError, OSError) as error:
@@ -115,17 +125,32 @@ def mirror(
 
 
 def _mirror_sweep(
-    client: "MlflowClient", store: Store, sweep: str, *, is_local: bool, rebuild: bool
+    client: "MlflowClient",
+    store: Store,
+    sweep: str,
+    experiment_id: str,
+    *,
+    rebuild: bool,
+    running: bool | None,
 ) -> Iterator[str]:
-    """Mirror one sweep and yield, for every run, the field of MirrorReport that counts it."""
+    """Mirror one sweep and yield, for every run of a curve, the field of MirrorReport that counts it."""
     from hushsweep.dashboards import runs as mlflow_runs
+    from hushsweep.dashboards.sweep_run import SWEEP_TAG, SweepRun, link_models
 
     curves = read_curves(store.root, sweep)
-    experiment_id = _experiment(client, store, sweep, is_local=is_local)
     existing = mlflow_runs.find_runs(client, experiment_id, store.store_id)
+    planned = [point["fields"] for point in (store.plan(sweep) or {}).get("points", ())]
+    whole = SweepRun.of(client, store, sweep, experiment_id, [] if rebuild else existing)
+    place = mlflow_runs.Place(
+        experiment_id=experiment_id,
+        store_id=store.store_id,
+        parent=whole.run_id,
+        telling=mlflow_runs.telling_fields([*planned, *(curve.fields for curve in curves)]),
+        models=link_models(client, experiment_id, store, whole.run_id, curves),
+    )
     mirrors = {} if rebuild else mlflow_runs.by_rows(existing)
-    mine = {curve.curve_id: mirrors.get((curve.curve_id, curve.digest)) for curve in curves}
-    kept = {run.info.run_id for run in mine.values() if run is not None}
+    mine = {curve.curve_id: mirrors.get((curve.curve_id, place.digest(curve))) for curve in curves}
+    kept = {whole.run_id, *(run.info.run_id for run in mine.values() if run is not None)}
     shown = None
     for curve in curves:
         run = mine[curve.curve_id]
@@ -133,19 +158,16 @@ def _mirror_sweep(
             yield "unchanged"
             continue
         shown = shown or [_by_curve(view(store.root, sweep)) for view in (tradeoff, privacy, overview)]
-        mlflow_runs.write_run(
-            client,
-            experiment_id,
-            curve,
-            *(rows[curve.curve_id] for rows in shown),
-            store_id=store.store_id,
-            unfinished=run,
-        )
+        of_tradeoff, of_privacy, of_overview = (rows[curve.curve_id] for rows in shown)
+        views = mlflow_runs.Views(tradeoff=of_tradeoff, privacy=of_privacy, overview=of_overview)
+        mlflow_runs.write_run(client, place, curve, views, unfinished=run)
         yield "written"
     for run in existing:  # last, so that a curve is never missing from MLflow
         if run.info.run_id not in kept:
             client.delete_run(run.info.run_id)
-            yield "deleted"
+            if SWEEP_TAG not in run.data.tags:
+                yield "deleted"
+    whole.update(curves, running=running)
 
 
 def _by_curve(rows: pa.Table) -> defaultdict[str, list[dict[str, Any]]]:
@@ -195,33 +217,62 @@ def follow(
     Returns:
         Report of the last pass, with the reason in ``error`` if not everything could be mirrored.
     """
+    quiet_mlflow()
+    from hushsweep.dashboards.system_metrics import SystemMetrics
+
     store = Store(results, create=False)
     report = MirrorReport(tracking_uri=tracking_uri or local_tracking_uri(store.root))
+    machine = SystemMetrics()
     mirrored = None
     pause = _POLL_S
     deadline = None
     while True:
+        machine.sample()
         is_last = ended.is_set()  # looked at first, so that the last pass sees the last row
         if is_last and deadline is None:
             deadline = time.monotonic() + patience_s
         started = time.monotonic()  # looking takes its time as well: 0.15 s for 20,000 files
         files = _files(store, sweep)
-        if files != mirrored:
+        if files != mirrored or is_last:
             try:
-                report = mirror(results, sweep, tracking_uri=tracking_uri)
+                report = mirror(results, sweep, tracking_uri=tracking_uri, running=not is_last)
             except StoreError as error:
                 report = replace(report, error=str(error))
         if report.error is None:
             mirrored = files
+            _send(machine, store, sweep, report.tracking_uri)
             pause = max(_POLL_S, _SHARE * (time.monotonic() - started))
         else:
             pause = min(2 * pause, _LONGEST_PAUSE_S)
         if deadline is None:
-            ended.wait(pause)
+            _wait(ended, pause, machine)
         elif report.error is None or time.monotonic() + pause > deadline:
             return report
         else:
             time.sleep(pause)
+
+
+def _wait(ended: threading.Event, pause: float, machine: "SystemMetrics") -> None:
+    """Wait for the end of the sweep or of the pause, and watch the machine meanwhile."""
+    until = time.monotonic() + pause
+    while not ended.is_set() and (left := until - time.monotonic()) > 0:
+        ended.wait(min(left, machine.seconds_left))
+        machine.sample()
+
+
+def _send(machine: "SystemMetrics", store: Store, sweep: str, tracking_uri: str) -> None:
+    """Pass the machine's numbers on; no pass of the mirror fails by them."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hushsweep.dashboards.sweep_run import find_run_id
+
+    with contextlib.suppress(MlflowException, SQLAlchemyError, OSError):
+        client = MlflowClient(tracking_uri)
+        run_id = find_run_id(client, store, sweep)
+        if run_id is not None:
+            machine.send(client, run_id)
 
 
 def _files(store: Store, sweep: str) -> frozenset[tuple[str, float]]:

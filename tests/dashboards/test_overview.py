@@ -223,6 +223,7 @@ def test_runs_of_all_sweeps_share_names_in_mlflow(store: Store) -> None:
     assert report.error is None
     mlflow.set_tracking_uri(report.tracking_uri)
     runs = mlflow.search_runs(experiment_names=["both", "learned"])
+    runs = runs[runs["tags.mlflow.parentRunId"].notna()]
     assert set(runs["params.model"]) == set(MODELS)
     names = ["metrics.accuracy", "metrics.accuracy_loss", "metrics.hcr_std", "metrics.secondary"]
     ani = runs[runs["params.mechanism"] == "ani@input"]

@@ -1,5 +1,6 @@
 """The MLflow mirror equals the rows, whatever is killed when."""
 
+import json
 import math
 import os
 import shutil
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from pyarrow import csv
 
 from hushsweep.dashboards import MirrorReport, mirror, ui_address, ui_command
 from hushsweep.dashboards.curves import read_curves
@@ -28,6 +30,7 @@ from hushsweep.dashboards.tracking import follow
 from hushsweep.datasets.results import LockHeldError, Store, StoreError
 from tests.dashboards.conftest import (
     HCR,
+    LEVELS,
     curve_id,
     failed,
     fill_folder,
@@ -44,7 +47,16 @@ COMMAND = [sys.executable, "-m", "hushsweep.dashboards.tracking"]
 def runs_of(uri: str, sweep: str) -> list[Run]:
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(sweep)
-    return [] if experiment is None else list(client.search_runs([experiment.experiment_id]))
+    found = [] if experiment is None else client.search_runs([experiment.experiment_id])
+    return [run for run in found if "hushsweep.curve_id" in run.data.tags]
+
+
+def sweep_run(uri: str, sweep: str) -> Run:
+    """The one run that stands for the sweep."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(sweep)
+    (found,) = client.search_runs([experiment.experiment_id], f"tags.`hushsweep.sweep` = '{sweep}'")
+    return found
 
 
 def assert_equals_rows(store: Store, uri: str, sweep: str) -> None:
@@ -54,6 +66,8 @@ def assert_equals_rows(store: Store, uri: str, sweep: str) -> None:
     assert len(runs) == len(runs_of(uri, sweep)), "duplicate runs"
     curves = read_curves(store.root, sweep)
     assert {curve.curve_id for curve in curves} == set(runs)
+    whole = sweep_run(uri, sweep)
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {whole.info.run_id}
     key = [("point_id", "ascending"), ("measure_id", "ascending"), ("statistic", "ascending")]
     mlflow.set_tracking_uri(uri)
     for curve in curves:
@@ -74,11 +88,19 @@ def assert_equals_rows(store: Store, uri: str, sweep: str) -> None:
             expected[row["statistic"], step] = row["value"]
             if row["stderr"] is not None:
                 expected[f"{row['statistic']}_stderr", step] = row["stderr"]
+        rows_of_levels: list[dict[str, float | None]] = []
         for step, level in enumerate(levels):
             numbers = {row["statistic"]: row["value"] for row in rows if row["level"] == level}
             named = {"accuracy": numbers.get("top1"), "hcr_std": numbers.get("std_bound_median")}
             named["accuracy_loss"] = numbers["clean_top1"] - numbers["top1"] if "top1" in numbers else None
             expected |= {(name, step): value for name, value in named.items() if value is not None}
+            rows_of_levels.append({"level": level, **named})
+        for budget, called in ((0.01, "1pct"), (0.05, "5pct")):
+            within = [one for one in rows_of_levels if (one["accuracy_loss"] or 0) <= budget]
+            best = max(within, key=lambda one: one["hcr_std"] or 0, default={})
+            expected |= {
+                (f"best_{called}_{name}", step): value for name, value in best.items() if value is not None
+            }
         history = [
             metric for name in run.data.metrics for metric in client.get_metric_history(run.info.run_id, name)
         ]
@@ -130,8 +152,13 @@ def test_mlflow_finds_runs_by_parameters_tags_and_data_set(mirrored: tuple[Store
         "tags.hushsweep.torch_version",
         "tags.hushsweep.device",
     } <= set(frame)
-    assert frame["params.weights"][0] == "prototype"
-    assert "params.level" not in frame
+    assert frame["tags.hushsweep.weights"][0] == "prototype"
+    assert frame["tags.hushsweep.model_family"][0] == "resnet"
+    assert {name for name in frame if name.startswith("params.")} == {
+        "params.dataset",
+        "params.model",
+        "params.mechanism",
+    }
     frame = mlflow.search_runs(experiment_names=["both"], filter_string="datasets.name = 'imagefolder/val'")
     assert len(frame) == 4
     (data,) = mlflow.get_run(frame["run_id"][0]).inputs.dataset_inputs
@@ -145,6 +172,76 @@ def test_mirroring_again_changes_nothing(mirrored: tuple[Store, MirrorReport]) -
     again = mirror(store.root)
     assert (again.written, again.unchanged, again.deleted) == (0, 5, 0)
     assert {run.info.run_id for run in runs_of(report.tracking_uri, "both")} == before
+
+
+def test_a_sweep_is_a_run_above_its_curves(mirrored: tuple[Store, MirrorReport]) -> None:
+    store, report = mirrored
+    client = MlflowClient(report.tracking_uri)
+    run = sweep_run(report.tracking_uri, "both")
+    assert (run.info.run_name, run.info.status) == ("both", "FINISHED")
+    assert {name: run.data.metrics[name] for name in ("points", "done", "failed", "missing")} == {
+        "points": 20,
+        "done": 20,
+        "failed": 0,
+        "missing": 0,
+    }
+    names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert names == {"sweep.yaml", "overview.csv", "best.csv", "tradeoff.png"}
+    table = csv.read_csv(client.download_artifacts(run.info.run_id, "overview.csv"))
+    assert len(table) == 20
+    note = run.data.tags["mlflow.note.content"]
+    assert "20 of 20 points complete." in note
+    assert "| torchvision/resnet18 | gaussian |" in note
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.note.content"] == note
+    (curve,) = [c for c in read_curves(store.root, "both") if c.name == "resnet18 · laplace · seed 0"]
+    (own,) = [r for r in runs_of(report.tracking_uri, "both") if r.info.run_name == curve.name]
+    described = json.loads(Path(client.download_artifacts(own.info.run_id, "curve.json")).read_text())
+    assert described["curve_id"] == curve.curve_id
+    assert [level[0]["parameters"]["noise_scale"] for level in described["levels"]] == list(LEVELS)
+    assert described["measures"] == [{"name": "accuracy", "draws": 25}, {"name": "hcr", "images": 16}]
+    points_of = csv.read_csv(client.download_artifacts(own.info.run_id, "points.csv"))
+    assert points_of.column("level").to_pylist() == list(LEVELS)
+
+
+def test_a_sweep_says_whether_more_will_come(tmp_path: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    store, uri = Store(tmp_path), local_tracking_uri(tmp_path)
+    first, second = points(levels=(0.5, 1.0))[:2]
+    plan = {**plan_of("s", [first, second]), "spec": {"name": "s", "description": "<img src=x> **bold**"}}
+    store.write_sweep("s", spec_text="", plan=plan)
+    seen = []
+    for step, running in ((None, None), (first, True), (None, False), (second, None)):
+        if step is not None:
+            write_trial(store, f"t{step['point_id']}", [step])
+            write_trial(store, f"h{step['point_id']}", [step], HCR)
+        assert mirror(tmp_path, "s", running=running).error is None
+        run = sweep_run(uri, "s")
+        seen.append((run.info.status, run.data.metrics["done"]))
+    assert seen == [("KILLED", 0), ("RUNNING", 1), ("KILLED", 1), ("FINISHED", 2)]
+    assert r"\<img src=x\> \*\*bold\*\*" in run.data.tags["mlflow.note.content"]
+
+
+def test_weights_that_were_trained_are_models_in_mlflow(quickstart: Path, tmp_path: Path) -> None:
+    shutil.copytree(
+        quickstart, tmp_path / "results", ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts")
+    )
+    store = Store(tmp_path / "results")
+    assert mirror(store.root).error is None
+    assert mirror(store.root, rebuild=True).error is None  # linked once more, made once
+    client = MlflowClient(local_tracking_uri(store.root))
+    trained = {path.stem for path in store.models_dir.glob("*.safetensors")}
+    found = {}
+    for sweep in store.sweeps():
+        experiment = client.get_experiment_by_name(sweep)
+        models = client.search_logged_models([experiment.experiment_id])
+        found |= {model.model_id: model.tags["hushsweep.weights_digest"] for model in models}
+        for run in runs_of(local_tracking_uri(store.root), sweep):
+            (curve,) = [
+                c for c in read_curves(store.root, sweep) if c.curve_id == run.data.tags["hushsweep.curve_id"]
+            ]
+            linked = {found[output.model_id] for output in run.outputs.model_outputs}
+            assert linked == set(curve.rows.column("weights_digest").to_pylist())
+    assert sorted(found.values()) == sorted(trained)
 
 
 def test_ui_address_is_the_view_with_the_curves(mirrored: tuple[Store, MirrorReport]) -> None:
@@ -266,7 +363,7 @@ def test_kill_9_of_the_mirror_twice_leaves_no_duplicate_and_no_gap(
     assert_equals_rows(store, local_tracking_uri(tmp_path), "both")
     assert_equals_rows(store, local_tracking_uri(tmp_path), "small")
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
-        assert database.execute("SELECT count(*) FROM runs").fetchone() == (5,)  # none was begun anew either
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (7,)  # none was begun anew either
         assert database.execute("SELECT count(*) FROM inputs").fetchone() == (5,)
 
 
@@ -414,6 +511,9 @@ def test_follow_sees_rows_as_they_come_and_survives_the_death_of_its_driver(
         if _is_running(follower):
             os.kill(follower, signal.SIGKILL)
     assert_equals_rows(store, uri, "s")
+    whole = sweep_run(uri, "s")
+    assert whole.info.status == "FINISHED"
+    assert 0 <= whole.data.metrics[f"system/{socket.gethostname()}/cpu_utilization_percentage"] <= 100
 
 
 def _is_running(pid: int) -> bool:

@@ -103,6 +103,7 @@ def check_mlflow(results: Path, name: str) -> None:
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     runs = mlflow.search_runs(experiment_names=[name])
+    runs = runs[runs["tags.mlflow.parentRunId"].notna()]
     rows = run_query(results, "FROM measurements WHERE status = 'complete'").to_pylist()
     assert len(runs) == len({row["curve_id"] for row in rows})
     seen = set()
