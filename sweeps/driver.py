@@ -167,7 +167,7 @@ def fit(
         tune_config["scheduler"] = scheduler_of(options.judge, watcher, trials)
     cpus, gpus = resources
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails, we say ourselves
-    settings = {
+    settings: dict[str, Any] = {
         "results": results_name(results),
         "execution": execution_of(options.execution, cpus),
         "git_commit": options.git_commit,
