@@ -7,6 +7,7 @@ import sys
 import threading
 from importlib.resources import files
 
+from hushsweep.dashboards.app.assets import Assets
 from hushsweep.dashboards.app.guard import Guard
 from hushsweep.dashboards.app.process import LOOPBACK, TOKEN
 
@@ -30,7 +31,7 @@ def main() -> None:
     )
     names = LOOPBACK if token is None else None
     server = uvicorn.Config(
-        Guard(app.build(), names), host=host, port=port, log_level="error", ws_ping_interval=5
+        Guard(Assets(app.build()), names), host=host, port=port, log_level="error", ws_ping_interval=5
     )
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(server).run()

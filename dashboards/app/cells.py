@@ -177,7 +177,8 @@ def frontier(page: Page, chosen: Chosen, hides: str | None) -> Shown:
     if hides is None:
         return _nothing("a secondary accuracy, HCR bound, information or epsilon beside its accuracy", sql)
     rows = page.ask(sql)
-    chart = frontier_chart(rows, hides, width=_WIDTH)
+    # the same names whatever is hidden: marimo still listens to those of the chart before
+    chart = frontier_chart(rows, hides, width=_WIDTH, name="frontier")
     if chart is None:
         return _nothing("both numbers", sql)
     picked = alt.selection_point(name=_PICKED, fields=["point"], on="click", clear="dblclick")
@@ -268,10 +269,15 @@ def table(page: Page, view: str, chosen: Chosen, where: str) -> Rows:
     )
 
 
-def drawn(mo: Any, chart: alt.TopLevelMixin) -> Any:
-    """A chart with its rows inside: as files they would vanish under a page that still loads those of a moment ago."""
-    alt.data_transformers.register(_INSIDE, alt.to_values)
+def drawn(mo: Any, chart: alt.TopLevelMixin, *, is_clickable: bool = False) -> Any:
+    """A chart for marimo to show, with its rows inside: files of them would vanish under a page that still loads them.
+
+    Only what is clickable listens to the browser.
+    """
+    alt.data_transformers.register(_INSIDE, lambda rows, **_: alt.to_values(rows))
     with alt.data_transformers.enable(_INSIDE):
+        if not is_clickable:
+            return mo.as_html(chart)
         return mo.ui.altair_chart(chart, chart_selection=False, legend_selection=False)
 
 

@@ -98,7 +98,7 @@ def _(cells, chosen, data, mo, view):
 @app.cell
 def _(cells, chosen, data, hides, mo):
     frontier = cells.frontier(data, chosen, hides.value)
-    picture = None if frontier.chart is None else cells.drawn(mo, frontier.chart)
+    picture = None if frontier.chart is None else cells.drawn(mo, frontier.chart, is_clickable=True)
     mo.vstack([mo.Html(frontier.words) if picture is None else picture, mo.Html(frontier.sql)])
     return (picture,)
 

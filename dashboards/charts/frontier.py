@@ -54,7 +54,7 @@ HIDES = {
 
 
 def frontier_chart(
-    rows: Sequence[Row], hides: str = "secondary", *, width: int = 2 * WIDTH
+    rows: Sequence[Row], hides: str = "secondary", *, width: int = 2 * WIDTH, name: str | None = None
 ) -> alt.LayerChart | None:
     """Draw accuracy against what a point hides, a colour per method; None where no row has both numbers.
 
@@ -65,6 +65,7 @@ def frontier_chart(
         rows: Rows of the view frontier (means over seeds) or overview (one per point).
         hides: One of :data:`HIDES`.
         width: Of the plot, in pixels.
+        name: Of its parameters, instead of `hides`: for a page that puts one chart in the place of another.
 
     Raises:
         KeyError: another `hides`.
@@ -75,7 +76,7 @@ def frontier_chart(
         return None
     frame = pd.DataFrame(_mark_best(numbers, what))
     methods = sorted({str(one["method"]) for one in numbers})
-    names = f"{hides}_method", f"{hides}_zoom"
+    names = f"{name or hides}_method", f"{name or hides}_zoom"
     axis = alt.Axis(format="~%" if "%" in what.number_format else "~g", labelOverlap=True)
     scale = alt.Scale(type="log", padding=12) if what.is_logarithmic else alt.Scale(zero=False, padding=12)
     x = alt.X("hidden:Q", scale=scale, axis=axis, title=what.title)

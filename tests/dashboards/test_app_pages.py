@@ -131,6 +131,21 @@ def test_which_mechanism_at_one_percent_is_answered_without_a_click(
         )
 
 
+def test_one_chart_takes_the_place_of_another_without_a_word_in_the_console(
+    browser: "Browser", dashboard: tuple[str, "subprocess.Popen[bytes]"]
+) -> None:
+    with visited(browser, dashboard[0]) as visit:
+        opened(visit)
+        visit.page.get_by_text("Select...").nth(1).click()
+        visit.page.get_by_role("option", name="laplace", exact=True).click()
+        visit.page.locator(".hush-answer li", has_text="use laplace").wait_for()
+        visit.page.wait_for_function("() => document.querySelectorAll('.hush-answer li').length === 1")
+        visit.page.keyboard.press("Escape")
+        show(visit, "Bounds", "No unbiased reconstruction of a mode")
+        show(visit, "Trade-off", "A click on a point shows its numbers")
+        visit.page.wait_for_timeout(1000)
+
+
 def test_a_click_on_a_point_of_the_tradeoff_shows_its_numbers(
     browser: "Browser", dashboard: tuple[str, "subprocess.Popen[bytes]"]
 ) -> None:
