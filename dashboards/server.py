@@ -8,6 +8,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from hushsweep.datasets.results import StoreError
 from hushsweep.datasets.results.files import exclusive
@@ -22,6 +23,9 @@ _ENVIRONMENT = {
 
 _NAMES = {"MLFLOW_SERVER_ALLOWED_HOSTS": "localhost,localhost:*,127.0.0.1,127.0.0.1:*"}
 """Names by which a browser may call the server: a page from elsewhere that has its own name lead here gets nothing."""
+
+_FOR_NETWORKS = {"workflowType": "machine_learning"}
+"""Without it MLflow may open on its pages for language models."""
 
 
 def quiet_mlflow() -> None:
@@ -146,5 +150,25 @@ def ui_address(results: Path | str, port: int, sweep: str | None = None) -> str:
         return address
     if experiment is None:
         return address
-    view = "compareRunsMode=CHART&workflowType=machine_learning"
-    return f"{address}/#/experiments/{experiment.experiment_id}/runs?{view}"
+    return f"{address}/{curves_view(experiment.experiment_id)}"
+
+
+def curves_view(experiment_id: str) -> str:
+    """Where below MLflow's address the curves of a sweep are drawn over each other.
+
+    MLflow folds runs up below their parent, and draws none that is folded, unless they are sorted by something else
+    than time; the filter leaves the sweep's own run out, which has no mechanism.
+    """
+    view = {
+        "compareRunsMode": "CHART",
+        **_FOR_NETWORKS,
+        "searchFilter": "params.mechanism != ''",
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": "true",
+    }
+    return f"#/experiments/{experiment_id}/runs?{urlencode(view, quote_via=quote)}"
+
+
+def artifacts_view(experiment_id: str, run_id: str) -> str:
+    """Where below MLflow's address the artifacts of a run are shown."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts?{urlencode(_FOR_NETWORKS)}"

@@ -19,11 +19,12 @@ from hushsweep.dashboards.queries import run_query
 from hushsweep.dashboards.queries.output import escape_markdown, markdown_table, write_result
 from hushsweep.dashboards.queries.ready_made import ready_made
 from hushsweep.dashboards.runs import DIGEST_TAG, NOTE_TAG, STORE_TAG, is_finished, milliseconds
+from hushsweep.dashboards.server import artifacts_view, curves_view
 from hushsweep.dashboards.status import SweepStatus, sweep_status
 from hushsweep.datasets.results import Store
 
 SWEEP_TAG, MODEL_TAG = "hushsweep.sweep", "hushsweep.weights_digest"
-_SHOWN_AS = 1
+_SHOWN_AS = 2
 """Raise it when the same rows are to make another run."""
 _TABLES = ("overview", "best")
 """Ready-made queries whose answers lie beside the run."""
@@ -125,20 +126,20 @@ class SweepRun:
 
     def _note(self, status: SweepStatus) -> str:
         """What the sweep is and how far, with what a reader looks for first, in Markdown."""
-        plan = self.store.plan(self.sweep) or {}
-        words = [f"**{escape_markdown(self.sweep)}**"]
-        if told := (plan.get("spec") or {}).get("description"):
-            words.append(escape_markdown(str(told)))
+        experiment_id = self.run.info.experiment_id
         rest = {"failed": status.failed, "missing": status.missing}
         open_points = "".join(f", {count} {name}" for name, count in rest.items() if count)
-        words.append(f"{status.done} of {status.points} points complete{open_points}.")
+        # links in the first line: MLflow folds up what comes after three
+        words = [
+            f"**{escape_markdown(self.sweep)}**: {status.done} of {status.points} points complete{open_points} · "
+            f"[Curves]({curves_view(experiment_id)}), a run each, whose steps are the levels · "
+            f"[Pictures and tables]({artifacts_view(experiment_id, self.run_id)})"
+        ]
+        if told := ((self.store.plan(self.sweep) or {}).get("spec") or {}).get("description"):
+            words.append(escape_markdown(str(told)))
         words += [
             f"Failed: {escape_markdown(reason)}" for reason in sorted({f.reason for f in status.failures})[:5]
         ]
-        here = f"#/experiments/{self.run.info.experiment_id}/runs/{self.run_id}"
-        words.append(
-            f"[Pictures and tables]({here}/artifacts) · below this run one per curve, whose steps are the levels"
-        )
         best = run_query(self.store.root, ready_made()["best"], sweep=self.sweep)
         shown = [
             name for name in _BEST if name in best.column_names and best.column(name).null_count < len(best)

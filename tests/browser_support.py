@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Route
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Route
 
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"
 """Where pictures of pages are left for people to look at; git ignores it."""
@@ -26,7 +26,7 @@ class Visit:
 
     page: "Page"
     errors: list[str] = field(default_factory=list)
-    """What the console called an error, and exceptions that nobody caught."""
+    """Of this page and of those that it opened: what the console called an error, and exceptions that nobody caught."""
     outside: list[str] = field(default_factory=list)
     """Addresses beyond this machine that the page asked for; none was let through."""
 
@@ -36,6 +36,11 @@ class Visit:
         file = SCREENSHOTS / f"{name}.png"
         self.page.screenshot(path=file, **how)
         return file
+
+
+def _told(line: "ConsoleMessage") -> str:
+    """What the console says, and of which address."""
+    return f"{line.text} {line.location['url']}"
 
 
 @contextmanager
@@ -73,8 +78,8 @@ def visited(browser: "Browser", url: str, *, dark: bool = False, width: int = 12
             route.abort()
 
     context.route("**/*", decide)
-    visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
-    visit.page.on("console", lambda line: visit.errors.append(line.text) if line.type == "error" else None)
+    context.on("weberror", lambda error: visit.errors.append(str(error.error)))
+    context.on("console", lambda line: visit.errors.append(_told(line)) if line.type == "error" else None)
     try:
         visit.page.goto(url)
         yield visit

@@ -190,7 +190,7 @@ def test_a_sweep_is_a_run_above_its_curves(mirrored: tuple[Store, MirrorReport])
     table = csv.read_csv(client.download_artifacts(run.info.run_id, "overview.csv"))
     assert len(table) == 20
     note = run.data.tags["mlflow.note.content"]
-    assert "20 of 20 points complete." in note
+    assert "20 of 20 points complete" in note
     assert "| torchvision/resnet18 | gaussian |" in note
     assert client.get_experiment(run.info.experiment_id).tags["mlflow.note.content"] == note
     (curve,) = [c for c in read_curves(store.root, "both") if c.name == "resnet18 · laplace · seed 0"]
