@@ -351,6 +351,7 @@ def report(
         str, typer.Option("--format", help="Of those files: any of png, svg, pdf.", metavar="LIST")
     ] = "png,svg,pdf",
     results: Results = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Write what a sweep found, to hand on: tables and their SQL, figures, what each bound promises, caveats."""
     with _sentences():
@@ -358,8 +359,11 @@ def report(
 
         chosen = [name.strip() for name in formats.split(",") if name.strip()]
         written = write_report(results, sweep, output, figures=figures, formats=chosen)
-        files = f" and {len(written.figures)} pictures" if written.figures else ""
-        typer.echo(f"{written.page}{files}")
+        if as_json:
+            _print_json(written._asdict())
+        else:
+            files = f" and {len(written.figures)} pictures" if written.figures else ""
+            typer.echo(f"{written.page}{files}")
 
 
 @app.command(

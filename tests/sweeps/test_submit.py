@@ -1,12 +1,15 @@
 """Sweeps as jobs of a real cluster: two nodes without hushsweep, one of which is killed; and what is refused."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster_support import PATIENCE, Cluster, cluster, wait_for
@@ -186,6 +189,33 @@ def test_a_mistake_that_only_the_cluster_sees_ends_with_the_exit_code_of_the_run
     assert "cannot read the data root '/nowhere/images'" in " ".join(output.split())
     assert "Traceback" not in output
     assert not (tmp_path / "results").exists()
+
+
+def test_with_json_jobs_are_documents(nodes: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "slow.yaml").write_text(SLOW)
+
+    def document(*words: object) -> Any:
+        done = subprocess.run(
+            command(*words, "--json", "--address", nodes.dashboard),
+            env=environment(nodes),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    results = tmp_path / "results"
+    submitted = document("submit", tmp_path / "slow.yaml", "--results", results, "--no-mlflow")
+    job = submitted.pop("job")
+    assert submitted == {"sweep": "submitted", "address": nodes.dashboard, "results": str(results)}
+    (found,) = [one for one in document("jobs") if one["job"] == job]
+    assert (found["sweep"], found["exit_code"]) == ("submitted", None)
+    assert found["state"] in ("PENDING", "RUNNING")
+    assert datetime.fromisoformat(found["since"]) <= datetime.now(UTC)
+    ended = document("stop", job)
+    assert ended == {**found, "state": "STOPPED", "exit_code": 130}
+    assert ended in document("jobs")
 
 
 def test_a_wrong_token_is_refused_in_a_sentence(nodes: Cluster, tmp_path: Path) -> None:

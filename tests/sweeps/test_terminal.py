@@ -84,8 +84,24 @@ def test_with_json_standard_output_is_one_document(spec: Path, arguments: tuple[
         assert document
 
 
+def test_with_json_a_report_names_its_files(spec: Path, tmp_path: Path) -> None:
+    place = ("--results", spec.parent / "results", "--json")
+    page = json.loads(call("report", "small", "-o", tmp_path / "small.html", *place).stdout)
+    assert page == {"page": str(tmp_path / "small.html"), "figures": []}
+    folder = json.loads(call("report", "small", "-o", tmp_path / "small", *place).stdout)
+    assert folder["page"] == str(tmp_path / "small" / "report.md")
+    assert set(folder["figures"]) == set(map(str, (tmp_path / "small").glob("*.png"))) != set()
+
+
 def test_a_mistake_leaves_standard_output_empty_with_json(spec: Path) -> None:
-    for command in (["status", "x"], ["plan", "x.yaml"], ["run", "x.yaml"], ["verify", "--results", "x"]):
+    report = ["report", "x", "-o", spec.parent / "x.html", "--results", spec.parent / "results"]
+    for command in (
+        ["status", "x"],
+        ["plan", "x.yaml"],
+        ["run", "x.yaml"],
+        ["verify", "--results", "x"],
+        report,
+    ):
         found = call(*command, "--json")
         assert (found.exit_code, found.stdout) == (2, ""), command
         assert found.stderr.startswith("error: ")
