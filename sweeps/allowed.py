@@ -6,6 +6,7 @@ from typing import Any
 
 from hushsweep.datasets.plugins import is_plug_in
 from hushsweep.sweeps.errors import Problem, RunError
+from hushsweep.workers.measures import MEASURES
 
 Place = tuple[str | int, ...]
 
@@ -34,7 +35,7 @@ def check_allowed(allowed: Collection[str]) -> None:
 
 
 def refused_plug_ins(data: dict[str, Any], allowed: Collection[str]) -> list[Problem]:
-    """Find the plug-ins that a sweep file names and the user has not allowed; nothing is imported.
+    """Find the plug-ins that a sweep file names and the user has not allowed, or nobody can; nothing is imported.
 
     Args:
         data: the file, as read.
@@ -44,7 +45,9 @@ def refused_plug_ins(data: dict[str, Any], allowed: Collection[str]) -> list[Pro
     for key, value in data.items():
         for place, text in _texts(value, (key,)):
             module = text.partition(":")[0]
-            if is_plug_in(text) and not any(f"{module}.".startswith(f"{name}.") for name in allowed):
+            if is_plug_in(text) and key == "measures" and place[-1] == "name":
+                problems.append(Problem(place, _no_measure(text)))
+            elif is_plug_in(text) and not any(f"{module}.".startswith(f"{name}.") for name in allowed):
                 problems.append(Problem(place, _refusal(text, module)))
     return problems
 
@@ -53,6 +56,13 @@ def _refusal(name: str, module: str) -> str:
     return (
         f"{name!r} is code from outside hushsweep, which a sweep file may run only if you allow it; "
         f"add --allow-plugins {module} after reading it"
+    )
+
+
+def _no_measure(name: str) -> str:
+    return (
+        f"{name!r} is code from outside hushsweep, and a measure cannot be: the store has no table for its rows per "
+        f"image; name one of {', '.join(sorted(MEASURES))}, or add yours to hushsweep (docs/extending.md)"
     )
 
 

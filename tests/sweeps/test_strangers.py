@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from hushsweep.dashboards import run_query
 from hushsweep.sweeps import RunError, SpecError, SweepSpec, plan, run
 from hushsweep.sweeps.cli import app
+from hushsweep.workers.measures import MEASURES
 
 SWEEP = """
 name: stranger
@@ -31,7 +32,6 @@ from pathlib import Path
 from torch import nn
 
 from hushsweep.datasets.images.digits import open_digits
-from hushsweep.workers.measures.accuracy import Accuracy
 from hushsweep.workers.mechanisms.gaussian import GaussianDithering
 from hushsweep.workers.mechanisms.mask_networks import wconv2
 
@@ -41,11 +41,6 @@ Path(__file__).with_name("imported").touch()
 @dataclass(frozen=True, kw_only=True)
 class Burst(GaussianDithering):
     """Noise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Count(Accuracy):
-    """Accuracy."""
 
 
 def photos(config):
@@ -82,7 +77,6 @@ NAMES = {
         "{chain: [{name: gaussian, noise_scale: 1, at: input}, {name: 'strange.plug:Burst', noise_scale: 1}]}",
         "5: mechanism.chain[1].name: 'strange.plug:Burst'",
     ),
-    "measure": ("name: accuracy", "name: 'strange.plug:Count'", "6: measures.name: 'strange.plug:Count'"),
     "data set": ("name: digits", "name: 'strange.plug:photos'", "3: dataset.name: 'strange.plug:photos'"),
     "model": ("name: conv5", "name: [conv5, 'strange.plug:Network']", "4: model.name[1]: 'strange.plug:Network'"),
     "network of a mechanism": (
@@ -136,12 +130,27 @@ def test_named_code_runs_only_if_it_is_allowed(stranger: Path, tmp_path: Path, k
     allowed = ("--allow-plugins", "other", "--allow-plugins", "strange")
     assert call(tmp_path, text, "plan", *allowed).exit_code == 0
     assert (stranger / "imported").exists()
-    if kind == "measure":  # the store has no table for the rows per image of a measure from elsewhere
-        return
     found = call(tmp_path, text, "run", *allowed)
     assert found.exit_code == 0, found.output
     rows = run_query(tmp_path / "results", "SELECT DISTINCT status FROM measurements")
     assert rows["status"].to_pylist() == ["complete"]
+
+
+@pytest.mark.parametrize("options", [(), ("--allow-plugins", "strange")])
+def test_a_measure_is_never_code_from_outside(
+    stranger: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    text = SWEEP.replace("name: accuracy", "name: 'strange.plug:Count'")
+    for command in ("plan", "run"):
+        found = call(tmp_path, text, command, *options)
+        assert found.exit_code == 2
+        assert found.stderr == (
+            f"error: {tmp_path}/stranger.yaml:6: measures.name: 'strange.plug:Count' is code from outside hushsweep, "
+            "and a measure cannot be: the store has no table for its rows per image; name one of "
+            f"{', '.join(sorted(MEASURES))}, or add yours to hushsweep (docs/extending.md)\n"
+        )
+    assert not (stranger / "imported").exists()
+    assert not (tmp_path / "results").exists()
 
 
 def test_python_refuses_the_same(stranger: Path, tmp_path: Path) -> None:
