@@ -417,6 +417,66 @@ _MASKS = (
     _REASON,
 )
 
+_RECONSTRUCTION = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    _IMAGE,
+    _LABEL,
+    Column("attack", _TEXT, "", "Attack, for example decoder."),
+    Column("draws", _INT32, "draws", "Noise draws of this image, each with a reconstruction."),
+    Column("mse", _FLOAT, "normalised pixel^2", "Mean over draws and entries of the squared error."),
+    Column("mse_grey", _FLOAT, "grey level^2", "The same in grey levels 0..255."),
+    Column("psnr", _FLOAT, "dB", "Mean over draws of 10 log10(255^2 / mse_grey), at most 100."),
+    Column("ssim", _FLOAT, "", "Mean over draws of the structural similarity; null below 11 pixels a side."),
+    Column(
+        "recognised",
+        _INT32,
+        "draws",
+        "Draws in which the network under attack gives the reconstruction the true label.",
+    ),
+    Column(
+        "reidentified", _INT32, "draws", "Draws in which the true image is the nearest of the candidates."
+    ),
+    Column("candidates", _INT32, "images", "Images among which it was looked for."),
+    Column(
+        "secondary_hits",
+        _INT32,
+        "draws",
+        "Draws in which a network trained on clean images reads the secondary label off the reconstruction; null where "
+        "that was not asked.",
+    ),
+    Column(
+        "attacker", _TEXT, "", "Name of the trained decoder's file under cache/attackers; null for others."
+    ),
+    _STATUS,
+    _REASON,
+)
+
+_SANDWICH = (
+    _POINT_ID,
+    _MEASURE_ID,
+    _COMPUTED_BY,
+    _IMAGE_INDEX,
+    _IMAGE,
+    _LABEL,
+    Column("attack", _TEXT, "", "Attack, for example decoder."),
+    Column("bound", _TEXT, "", "two_point or van_trees; null for an image that could not be decoded."),
+    Column("holds_for", _TEXT, "", "Whom the bound holds for, and what it and the error are averages over."),
+    Column("mse_bound", _FLOAT, "normalised pixel^2", "The bound on the mean squared error per entry."),
+    Column(
+        "attack_mse",
+        _FLOAT,
+        "normalised pixel^2",
+        "Error of the attack on the inputs that the bound speaks of.",
+    ),
+    Column("attack_mse_stderr", _FLOAT, "normalised pixel^2", "Its standard error over draws."),
+    Column("draws", _INT32, "draws", "Repetitions of noise, and of the prior of van_trees."),
+    _STATUS,
+    _REASON,
+)
+
 _PICTURES = (
     _POINT_ID,
     _MEASURE_ID,
@@ -426,11 +486,11 @@ _PICTURES = (
         "kind",
         _TEXT,
         "",
-        "original, bound (plus the bound with random signs), moved, mask (the client's weights) or transformed (what "
-        "leaves).",
+        "original, bound (plus the bound with random signs), moved, mask (the client's weights), transformed (what "
+        "leaves) or reconstruction.",
         required=True,
     ),
-    Column("bound", _TEXT, "", "Bound that the picture shows; null where it shows none."),
+    Column("bound", _TEXT, "", "Bound or attack that the picture shows; null where it shows none."),
     Column("channels", _INT32, "", "Channels of the image.", required=True),
     Column("height", _INT32, "pixels", "Height of the image.", required=True),
     Column("width", _INT32, "pixels", "Width of the image.", required=True),
@@ -487,6 +547,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "per_image/epsilon": _EPSILON,
     "per_image/membership": _MEMBERSHIP,
     "per_image/masks": _MASKS,
+    "per_image/reconstruction": _RECONSTRUCTION,
+    "per_image/sandwich": _SANDWICH,
     "per_image/secondary": _SECONDARY,
     "pictures": _PICTURES,
     "modes": _MODES,

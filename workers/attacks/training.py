@@ -2,22 +2,20 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from filelock import Timeout
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hushsweep.datasets.heartbeat import locked
 from hushsweep.datasets.images import ImageSet
-from hushsweep.datasets.results.files import kept, remove
+from hushsweep.workers.attacks.keeping import identity_of, learned_once, unrepeated
 from hushsweep.workers.attacks.networks import Attacker, attacker_network
 from hushsweep.workers.attacks.view import BLOCK, CleanImages, View
 from hushsweep.workers.devices import autocast, in_channels_last, threads
@@ -73,30 +71,14 @@ class Attack:
     @cached_property
     def digest(self) -> str:
         """Hash of all that the trained attacker depends on, but for images that it is only tested on."""
-        view = self.view
-        shared = {
-            name: value
-            for name, value in view.subject.key.items()
-            if name not in ("images", "data", "split", "limit")
-        }
-        parts = [
-            {"images": part.path.name, "data": part.info.fingerprint, "size": len(part)}
-            for part in (self.train_images, self.validation_images)
-        ]
         return content_id(
             {
-                **shared,
+                **identity_of(self.view, (self.train_images, self.validation_images)),
                 "attackers": VERSION,
-                "parts": parts,
-                "chain": [[stage.at, _identity(stage.mechanism, view)] for stage in view.point.stages],
-                "leaves": view.point.leaves,
-                "seed": view.point.seed,
-                "queries": view.queries,
-                "masked": view.masked,
                 "network": self.kind,
                 "classes": self.classes,
                 # a subclass of Learning may have further fields, which are not about the training
-                "full_epochs": view.subject.full_epochs,
+                "full_epochs": self.view.subject.full_epochs,
                 "learning": {field.name: getattr(self.learning, field.name) for field in fields(Learning)},
             }
         )
@@ -140,17 +122,14 @@ def trained_attacker(attack: Attack, *, wait: bool = True) -> Trained | None:
     cache = attack.view.subject.cache
     if cache is None:
         return _train(attack, checkpoint=None)
-    path = cache / "attackers" / f"{attack.digest}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(path.with_name(f".{attack.digest}.lock"), wait=wait):
-            if not kept(path):
-                checkpoint = cache / "checkpoints" / attack.digest
-                _store(path, _train(attack, checkpoint=checkpoint), attack.learning)
-                remove(checkpoint)
-            return _load(path, attack)
-    except Timeout:
-        return None
+    return learned_once(
+        cache,
+        attack.digest,
+        learn=lambda checkpoint: _train(attack, checkpoint=checkpoint),
+        store=lambda path, trained: _store(path, trained, attack.learning),
+        load=lambda path: _load(path, attack),
+        wait=wait,
+    )
 
 
 def _train(attack: Attack, *, checkpoint: Path | None) -> Trained:
@@ -260,30 +239,11 @@ def _scale(attack: Attack) -> float:
     return scale
 
 
-def _identity(mechanism: Any, view: View) -> str:
-    """What a mechanism is, in words that are the same in every process; else the point that has it."""
-    if is_dataclass(mechanism):
-        values = {field.name: getattr(mechanism, field.name) for field in fields(mechanism) if field.compare}
-        text = f"{type(mechanism).__qualname__}{values!r}"
-        if (
-            not any(isinstance(value, (Tensor, np.ndarray)) for value in values.values())
-            and " at 0x" not in text
-        ):
-            return text
-    return view.point.point_id
-
-
 def _store(path: Path, trained: Trained, learning: Learning) -> None:
-    """Write the weights, every tensor once: the halves of a network name those of the whole again."""
-    tensors, seen = dict[str, Tensor](), set[tuple[int, torch.Size]]()
-    for name, tensor in trained.network.state_dict().items():
-        key = (tensor.data_ptr(), tensor.shape)
-        if tensor.numel() and key in seen:
-            continue
-        seen.add(key)
-        tensors[name] = tensor
     facts = {name: getattr(trained, name) for name in ("validation_top1", "validation_images", "epoch")}
-    store_weights(path, tensors, {"facts": facts, "learning": asdict(learning)})
+    store_weights(
+        path, unrepeated(trained.network.state_dict()), {"facts": facts, "learning": asdict(learning)}
+    )
 
 
 def _load(path: Path, attack: Attack) -> Trained:

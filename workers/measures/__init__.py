@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from hushsweep.workers.measures.information import Information as Information
     from hushsweep.workers.measures.masks import Masks as Masks
     from hushsweep.workers.measures.membership import Membership as Membership
+    from hushsweep.workers.measures.reconstruction import Reconstruction as Reconstruction
     from hushsweep.workers.measures.registry import MEASURES as MEASURES
     from hushsweep.workers.measures.registry import find_measure as find_measure
+    from hushsweep.workers.measures.sandwich import Sandwich as Sandwich
     from hushsweep.workers.measures.secondary import Secondary as Secondary
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -32,6 +34,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "masks": ["Masks"],
         "membership": ["Membership"],
         "registry": ["MEASURES", "find_measure"],
+        "reconstruction": ["Reconstruction"],
+        "sandwich": ["Sandwich"],
         "secondary": ["Secondary"],
     },
 )

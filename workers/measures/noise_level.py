@@ -40,7 +40,7 @@ HOLDS_FOR = {
     "cramer_rao_estimate": f"no bound: an estimate of what holds for {_UNBIASED}",
 }
 """By bound: whom it holds for, and what it is an average over."""
-_NOWHERE = "no move to another valid image stays within this feature distance"
+NOWHERE = "no move to another valid image stays within this feature distance"
 _GAUSSIAN_ONLY = "proved for Gaussian noise only"
 
 
@@ -309,7 +309,7 @@ def _two_point(level: _Level) -> Iterator[Found]:
             mse_grey=total(grey_norm).amax(1) / probe.inputs,
             columns={"radius": radius, "distance": distance[rows, best], "shifts": norm.shape[1]},
             moved=moves.input_shift[rows, best],
-            missing=[None if length > probe.step else _NOWHERE for length in radius.tolist()],
+            missing=[None if length > probe.step else NOWHERE for length in radius.tolist()],
         )
 
 

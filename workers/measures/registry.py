@@ -9,6 +9,8 @@ from hushsweep.workers.measures.hcr import Hcr
 from hushsweep.workers.measures.information import Information
 from hushsweep.workers.measures.masks import Masks
 from hushsweep.workers.measures.membership import Membership
+from hushsweep.workers.measures.reconstruction import Reconstruction
+from hushsweep.workers.measures.sandwich import Sandwich
 from hushsweep.workers.measures.secondary import Secondary
 from hushsweep.workers.plugins import find_plugin
 
@@ -20,6 +22,8 @@ MEASURES: dict[str, type[Any]] = {
     "information": Information,
     "masks": Masks,
     "membership": Membership,
+    "reconstruction": Reconstruction,
+    "sandwich": Sandwich,
     "secondary": Secondary,
 }
 

@@ -49,6 +49,26 @@ class Conv5(HiddenAndClassifier):
         super().__init__(layers, hidden=64, num_classes=num_classes)
 
 
+class Conv6(HiddenAndClassifier):
+    """The CIFAR-10 network that He, Zhang & Lee (ACSAC 2019) invert; its pooling halves the side three times.
+
+    Their cuts conv11, ReLU22 and ReLU32 are ``layers.0``, ``layers.8`` and ``layers.13``.
+    """
+
+    def __init__(self, *, in_channels: int, num_classes: int, side: int) -> None:
+        if side < 8:
+            raise PlugInError(
+                f"model 'conv6': expected images of at least 8x8, got {side}x{side}; give input_size"
+            )
+        layers, before = nn.Sequential(), in_channels
+        for width in (64, 128, 128):
+            layers.extend([nn.Conv2d(before, width, 3, padding=1), nn.ReLU()])
+            layers.extend([nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)])
+            before = width
+        layers.extend([nn.Flatten(), nn.Linear(128 * (side // 8) ** 2, 512), nn.ReLU()])
+        super().__init__(layers, hidden=512, num_classes=num_classes)
+
+
 class WideResNet16(HiddenAndClassifier):
     """WRN-16-k of Zagoruyko and Komodakis (2016), arXiv:1605.07146, without dropout.
 

@@ -7,7 +7,14 @@ from torch import nn
 
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import Preset, Published, no_published_weights
-from hushsweep.workers.models.convolutional import Conv5, HiddenAndClassifier, TanhCnn, Vgg19, WideResNet16
+from hushsweep.workers.models.convolutional import (
+    Conv5,
+    Conv6,
+    HiddenAndClassifier,
+    TanhCnn,
+    Vgg19,
+    WideResNet16,
+)
 from hushsweep.workers.models.cuts import Cut, MethodCut
 from hushsweep.workers.models.scattering import ScatteringLinear
 
@@ -105,6 +112,12 @@ OWN = {
             side=None,
             epochs=50,
             make=lambda channels, classes, side: Conv5(in_channels=channels, num_classes=classes),
+        ),
+        OwnArchitecture(
+            name="conv6",
+            side=32,
+            epochs=20,
+            make=lambda channels, classes, side: Conv6(in_channels=channels, num_classes=classes, side=side),
         ),
         OwnArchitecture(
             name="wrn16_4",

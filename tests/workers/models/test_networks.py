@@ -58,6 +58,7 @@ def test_a_side_that_is_too_small_or_wrong(info_of):
         ("vgg19_gn", 3, 32, 10, 20_035_018),
         ("tanh_cnn", 1, 28, 10, 26_010),  # 1,040 + 8,224 + 16,416 + 330
         ("tanh_cnn", 3, 32, 10, 550_570),
+        ("conv6", 3, 32, 10, 1_609_546),
         ("scattering", 3, 32, 10, 155_530),
     ],
 )
@@ -65,7 +66,7 @@ def test_numbers_of_parameters(name, channels, side, classes, expected):
     network = OWN[name].build(num_classes=classes, in_channels=channels, side=side)
     assert parameters(network) == expected
     # others: test_cuts
-    assert set(OWN) == {*HIDDEN, "tanh_cnn", "scattering", "digits_mlp", "mnist_mlp", "cifar10_cnn"}
+    assert set(OWN) == {*HIDDEN, "conv6", "tanh_cnn", "scattering", "digits_mlp", "mnist_mlp", "cifar10_cnn"}
 
 
 @pytest.mark.parametrize("name", ["conv5_gn", "wrn16_4_gn", "vgg19_gn", "tanh_cnn", "scattering"])
