@@ -55,10 +55,15 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 
 class _SetOrSets:
-    """Publish a field whose value is a set of names: one name, a list of them, or a list of such lists."""
+    """Publish a field whose value is a set of names: one name, a list of them, or a list of such lists.
+
+    Or a list of a fixed length, such as a range: that list, or a list of such lists.
+    """
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         one = handler(core)["items"]
+        if "prefixItems" in one:
+            return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}]}
         several = {"type": "array", "items": one["items"], "minItems": 1, "uniqueItems": True}
         many = {"type": "array", "items": several, "minItems": 1, "uniqueItems": True}
         return {"anyOf": [one["items"], several, many]}
@@ -186,6 +191,10 @@ _LIMITS = {
 
 def _sentence(found: Mapping[str, Any], known: tuple[str, ...]) -> str:  # noqa: PLR0911 (one return per kind)
     kind, value, context = found["type"], found.get("input"), found.get("ctx", {})
+    if kind == "missing" and isinstance(found["loc"][-1], int):
+        return f"value {found['loc'][-1] + 1} of this list is missing"
+    if kind == "too_long":
+        return f"expected at most {context['max_length']} values, got {context['actual_length']}"
     if kind == "missing":
         return "is missing; it has to be given"
     if kind == "extra_forbidden":

@@ -29,7 +29,11 @@ def print_status(results: Path, sweep: str | None, console: Console) -> None:
     for status in found:
         table.add_row(
             escape(status.sweep),
-            f"run by {escape(status.running)}" if status.running else "idle" if status.missing else "finished",
+            f"run by {escape(status.running)}"
+            if status.running
+            else "idle"
+            if status.missing
+            else "finished",
             *map(str, (status.points, status.done, status.failed, status.missing)),
             "-" if status.images_per_second is None else f"{status.images_per_second:.0f}",
             "-" if status.seconds_left is None else clock(status.seconds_left),
@@ -43,7 +47,9 @@ def print_status(results: Path, sweep: str | None, console: Console) -> None:
         for failure in status.failures:
             reasons[failure.reason] = reasons.get(failure.reason, 0) + 1
         for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
-            console.print(f"[bold]{escape(status.sweep)}: {count} failed:[/] {escape(reason)}", soft_wrap=True)
+            console.print(
+                f"[bold]{escape(status.sweep)}: {count} failed:[/] {escape(reason)}", soft_wrap=True
+            )
 
 
 def _print_nodes(status: SweepStatus, console: Console) -> None:

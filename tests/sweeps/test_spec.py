@@ -1,7 +1,9 @@
 """The sweep file: what is read, and that every mistake gets one sentence with its place, all at once."""
 
+import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -25,6 +27,12 @@ model: {name: digits_mlp, weights: random}
 mechanism: {name: gaussian, noise_scale: 1e-1}
 measures: {name: accuracy}
 """
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    """The published schema: a second's work, read by many tests."""
+    return json_schema()
 
 
 def lines_of(text: str) -> list[str]:
@@ -125,14 +133,14 @@ def test_every_field_is_identity_or_execution_and_not_both() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_are_read_and_fit_the_published_schema(path) -> None:
     SweepSpec.load(path)
-    schema = json.loads(json.dumps(json_schema()))
+    schema = json.loads(json.dumps(_schema()))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(YAML(typ="safe", pure=True).load(path.read_text()), schema)
 
 
 def test_schema_refuses_what_the_reader_refuses() -> None:
     data = YAML(typ="safe", pure=True).load(GOOD)
-    validator = jsonschema.Draft202012Validator(json_schema())
+    validator = jsonschema.Draft202012Validator(_schema())
     assert validator.is_valid(data)
     for change in (
         {"mechanism": {"name": "gausian", "noise_scale": 1}},
@@ -165,7 +173,7 @@ measures:
 def test_an_option_that_is_a_list_is_one_value_and_lists_of_it_multiply(written: str, read) -> None:
     text = GOOD.replace("measures: {name: accuracy}", BOUNDS % written)
     assert SweepSpec.parse(text).measures[1].shifts == read
-    jsonschema.validate(YAML(typ="safe", pure=True).load(text), json_schema())
+    jsonschema.validate(YAML(typ="safe", pure=True).load(text), _schema())
 
 
 @pytest.mark.parametrize(
@@ -189,7 +197,42 @@ def test_mistakes_in_such_a_list_have_their_place(written: str, said: str) -> No
     found = lines_of(text)
     assert len(found) == 1, found
     assert said in found[0]
-    assert not jsonschema.Draft202012Validator(json_schema()).is_valid(YAML(typ="safe", pure=True).load(text))
+    assert not jsonschema.Draft202012Validator(_schema()).is_valid(YAML(typ="safe", pure=True).load(text))
+
+
+LEVELS = """
+measures:
+  - {name: accuracy}
+  - {name: reconstruction, attack: decoder, levels: %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("[0.5, 2]", [(0.5, 2.0)]), ("[[0.5, 2], [1, 3]]", [(0.5, 2.0), (1.0, 3.0)]), ("null", None)],
+)
+def test_a_range_is_one_value_and_lists_of_ranges_multiply(written: str, read) -> None:
+    text = GOOD.replace("measures: {name: accuracy}", LEVELS % written)
+    assert SweepSpec.parse(text).measures[1].levels == read
+    jsonschema.validate(YAML(typ="safe", pure=True).load(text), _schema())
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("0.5", "measures[1].levels: value 2 of this list is missing"),
+        ("[0.5]", "measures[1].levels[1]: value 2 of this list is missing"),
+        ("[1, 2, 3]", "measures[1].levels: expected at most 2 values, got 3"),
+        ("[1, x]", "measures[1].levels[1]: expected a number, got 'x'"),
+        ("[[1, 2], [1, 2]]", "measures[1].levels: the value [1, 2] stands twice"),
+    ],
+)
+def test_mistakes_in_a_range_have_their_place(written: str, said: str) -> None:
+    text = GOOD.replace("measures: {name: accuracy}", LEVELS % written)
+    found = lines_of(text)
+    assert len(found) == 1, found
+    assert said in found[0]
+    assert not jsonschema.Draft202012Validator(_schema()).is_valid(YAML(typ="safe", pure=True).load(text))
 
 
 @settings(deadline=None)
@@ -213,7 +256,7 @@ def test_no_input_ends_in_a_traceback(value) -> None:
 
 
 def test_every_field_says_what_it_means_and_what_it_is_unless_told() -> None:
-    schema = json_schema()
+    schema = _schema()
     keys = {("", name): key for name, key in schema["properties"].items()}
     for section, definition in schema["$defs"].items():
         keys |= {(section, name): key for name, key in definition["properties"].items()}
