@@ -73,11 +73,12 @@ _TEXT_LIMIT = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """A curve's rows of the views tradeoff, privacy and overview."""
+    """A curve's rows of the views tradeoff, privacy and overview, and what attacks are called, by measure id."""
 
     tradeoff: list[dict[str, Any]] = field(default_factory=list)
     privacy: list[dict[str, Any]] = field(default_factory=list)
     overview: list[dict[str, Any]] = field(default_factory=list)
+    attacks: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,8 @@ def curve_metrics(curve: Curve, views: Views) -> Iterator[Metric]:
     """The metrics of `curve`: level, log10_level, then each statistic and its standard error as <name>_stderr.
 
     A statistic that several measures of the curve have, as accuracy with 5 and with 25 draws, gets the
-    beginning of the measure's id behind its name; those of an attacker are called secondary_<name>. A point that is
+    beginning of the measure's id behind its name; those of an attacker are called secondary_<name>, those of a
+    reconstruction by their attack, as reconstruction_decoder_mse and sandwich_ridge_two_point_gap. A point that is
     complete in the view privacy also gets the numbers of its trade-off, and every point those of the view overview,
     under names that all sweeps share. At the last step stand those of the level that hides most at no more than 1 %
     and 5 % of accuracy lost. Numbers that are missing or not finite are left out.
@@ -225,6 +227,9 @@ def curve_metrics(curve: Curve, views: Views) -> Iterator[Metric]:
     for row in rows:
         if row["measure"] == "secondary" and row["statistic"] is not None:
             row["statistic"] = f"secondary_{row['statistic']}"
+        if row["measure_id"] in views.attacks and row["statistic"] is not None:
+            attack = re.sub(r"[^A-Za-z0-9.]+", "_", views.attacks[row["measure_id"]]).strip("_")
+            row["statistic"] = f"{row['measure']}_{attack}_{row['statistic']}"
     trade = {row["point_id"]: row for row in views.privacy if row["status"] == "complete"}
     lines = {row["point_id"]: row for row in views.overview}
     measures = {(row["statistic"], row["measure_id"]) for row in rows}

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from hushsweep.dashboards.curves import read_curves
 from hushsweep.dashboards.queries import overview, privacy, tradeoff
+from hushsweep.dashboards.queries.connection import ask
 from hushsweep.dashboards.queries.run import require_sweep
 from hushsweep.dashboards.server import (
     ensure_local_database,
@@ -151,15 +152,19 @@ def _mirror_sweep(
     mirrors = {} if rebuild else mlflow_runs.by_rows(existing)
     mine = {curve.curve_id: mirrors.get((curve.curve_id, place.digest(curve))) for curve in curves}
     kept = {whole.run_id, *(run.info.run_id for run in mine.values() if run is not None)}
-    shown = None
+    shown, attacks = None, dict[str, str]()
     for curve in curves:
         run = mine[curve.curve_id]
         if run is not None and mlflow_runs.is_finished(run):
             yield "unchanged"
             continue
-        shown = shown or [_by_curve(view(store.root, sweep)) for view in (tradeoff, privacy, overview)]
+        if shown is None:
+            shown = [_by_curve(view(store.root, sweep)) for view in (tradeoff, privacy, overview)]
+            attacks = _attacks(store, sweep)
         of_tradeoff, of_privacy, of_overview = (rows[curve.curve_id] for rows in shown)
-        views = mlflow_runs.Views(tradeoff=of_tradeoff, privacy=of_privacy, overview=of_overview)
+        views = mlflow_runs.Views(
+            tradeoff=of_tradeoff, privacy=of_privacy, overview=of_overview, attacks=attacks
+        )
         mlflow_runs.write_run(client, place, curve, views, unfinished=run)
         yield "written"
     for run in existing:  # last, so that a curve is never missing from MLflow
@@ -168,6 +173,12 @@ def _mirror_sweep(
             if SWEEP_TAG not in run.data.tags:
                 yield "deleted"
     whole.update(curves, running=running)
+
+
+def _attacks(store: Store, sweep: str) -> dict[str, str]:
+    """What the attacks of measures are called, by measure id."""
+    rows = ask(store.root, "SELECT measure_id, label FROM attack_names WHERE sweep = $sweep", sweep=sweep)
+    return {row["measure_id"]: row["label"] for row in rows.to_pylist()}
 
 
 def _by_curve(rows: pa.Table) -> defaultdict[str, list[dict[str, Any]]]:

@@ -306,9 +306,10 @@ def query(
 ) -> None:
     """Ask the results in SQL (DuckDB, read-only).
 
-    Views: overview, tradeoff, bounds, privacy, frontier, secondary_drop(), dp, methods, best_accuracies, measurements,
-    per_image_accuracy, per_image_bounds, per_image_epsilon, per_image_hcr, per_image_information,
-    per_image_membership, per_image_secondary, modes, pictures, shifts, sweeps.
+    Views: overview, tradeoff, bounds, reconstructions, sandwich, privacy, frontier, secondary_drop(), dp, methods,
+    attack_names, best_accuracies, measurements, per_image_accuracy, per_image_bounds, per_image_epsilon, per_image_hcr,
+    per_image_information, per_image_membership, per_image_reconstruction, per_image_sandwich, per_image_secondary,
+    modes, pictures, shifts, sweeps.
     """
     with _sentences():
         from hushsweep.dashboards.queries.output import write_result

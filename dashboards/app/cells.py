@@ -1,6 +1,7 @@
 """What the cells of the page show: charts, words and SQL, without a user interface."""
 
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from hushsweep.dashboards.app.statements import Chosen
 from hushsweep.dashboards.charts import (
     HIDES,
     accuracy_chart,
+    attacks_chart,
     bounds_chart,
     frontier_chart,
     modes_chart,
@@ -30,8 +32,8 @@ from hushsweep.datasets.results import StoreError
 
 RESULTS = "HUSHSWEEP_DASHBOARD_RESULTS"
 """Environment variable with the results folder."""
-VIEWS = ["Trade-off", "Accuracy", "Bounds", "Modes", "Pictures", "Running", "Table"]
-TABLES = ["overview", "tradeoff", "bounds", "measurements"]
+VIEWS = ["Trade-off", "Accuracy", "Bounds", "Attacks", "Modes", "Pictures", "Running", "Table"]
+TABLES = ["overview", "tradeoff", "bounds", "reconstructions", "sandwich", "measurements"]
 _ROWS = 500
 """Rows of a table that the page gets; a download has all."""
 _FEW = 3
@@ -121,7 +123,14 @@ class Page:
 
     def curves(self, chosen: Chosen) -> dict[str, tuple[str, str]]:
         """Curves that have bounds: name to sweep and id."""
-        rows = self.ask(statements.curves_sql(chosen))
+        return self._curves(statements.curves_sql(chosen))
+
+    def attacked(self, chosen: Chosen) -> dict[str, tuple[str, str]]:
+        """Curves whose images were reconstructed: name to sweep and id."""
+        return self._curves(statements.attack_curves_sql(chosen))
+
+    def _curves(self, sql: str) -> dict[str, tuple[str, str]]:
+        rows = self.ask(sql)
         named = _names({f"{row['sweep']} {row['curve_id']}": row for row in rows})
         return {named[f"{row['sweep']} {row['curve_id']}"]: (row["sweep"], row["curve_id"]) for row in rows}
 
@@ -215,6 +224,29 @@ def bounds(page: Page, curve: tuple[str, str] | None) -> Shown:
     if chart is None:
         return _nothing("a bound at a positive level", sql)
     return Shown(chart=chart, words=markup.promises_html(rows), sql=markup.sql_html(sql))
+
+
+def attacks(page: Page, curve: tuple[str, str] | None) -> Shown:
+    """Every attack on one curve, bounds below, and what an attack below one means."""
+    if curve is None:
+        return Shown(words=_no("a reconstruction attack at a positive level"))
+    sql, beside = statements.attacks_sql(*curve), statements.sandwich_sql(*curve)
+    bounds = page.ask(beside)
+    chart = attacks_chart(page.ask(sql), bounds, width=_WIDTH)
+    if chart is None:
+        return _nothing("an attack at a positive level", sql)
+    words = markup.sentence_html(
+        "Bold: bounds, solid for every estimator, dashed for unbiased ones; with marks: attacks; dotted: the mean "
+        "training image. What a bound for every estimator averages over is not the error drawn: the table sandwich has "
+        "like beside like."
+    )
+    flags = Counter(f"{row['flag']} ({row['bound']})" for row in bounds if row["flag"])
+    told = [f"{flag} at {count} of the levels" for flag, count in sorted(flags.items())]
+    return Shown(
+        chart=chart,
+        words=words + (markup.list_html(told) if told else "") + markup.promises_html(bounds),
+        sql=markup.sql_html(sql) + markup.sql_html(beside),
+    )
 
 
 def modes(page: Page, point: str | None) -> Shown:

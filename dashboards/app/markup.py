@@ -19,6 +19,7 @@ _KINDS = {
     "moved": "moved as far as the noise hides",
     "mask": "mask (black 0, white 1)",
     "transformed": "what leaves",
+    "reconstruction": "what attacks make of what leaves",
 }
 _SIDE = 96
 

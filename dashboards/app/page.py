@@ -133,6 +133,20 @@ def _(cells, curve, data, mo):
 
 @app.cell
 def _(cells, chosen, data, mo, view):
+    mo.stop(view.value != "Attacks")
+    attacked = cells.dropdown(mo, data.attacked(chosen), "Curve")
+    attacked
+    return (attacked,)
+
+
+@app.cell
+def _(attacked, cells, data, mo):
+    mo.vstack(cells.shown(mo, cells.attacks(data, attacked.value)))
+    return
+
+
+@app.cell
+def _(cells, chosen, data, mo, view):
     mo.stop(view.value != "Modes")
     place = cells.dropdown(mo, data.mode_points(chosen), "Point")
     place

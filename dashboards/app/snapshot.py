@@ -25,6 +25,9 @@ _KEPT = (
     "overview",
     "tradeoff",
     "bounds",
+    "attack_names",
+    "reconstructions",
+    "sandwich",
 )
 """Views that become tables, each after those that it reads."""
 _lock = threading.Lock()

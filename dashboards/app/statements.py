@@ -135,6 +135,30 @@ WHERE sweep = {quoted(sweep)} AND curve_id = {quoted(curve_id)}
 ORDER BY bound, search NULLS FIRST, measure_id, level"""
 
 
+def attack_curves_sql(chosen: Chosen) -> str:
+    """The curves that were attacked."""
+    return f"""SELECT DISTINCT attacked.sweep, attacked.curve_id, attacked.dataset, attacked.split, attacked.model,
+    attacked.weights, attacked.cut, attacked.mechanism, attacked.seed, attacked.variant
+FROM reconstructions AS attacked
+JOIN (SELECT sweep, point_id FROM overview WHERE {chosen.condition()}) USING (sweep, point_id)
+WHERE mse IS NOT NULL AND level > 0
+ORDER BY ALL"""  # noqa: S608
+
+
+def attacks_sql(sweep: str, curve_id: str) -> str:
+    """Every attack on one curve at every level."""
+    return f"""FROM reconstructions
+WHERE sweep = {quoted(sweep)} AND curve_id = {quoted(curve_id)}
+ORDER BY attack, level"""
+
+
+def sandwich_sql(sweep: str, curve_id: str) -> str:
+    """Every bound on attacks of one curve at every level."""
+    return f"""FROM sandwich
+WHERE sweep = {quoted(sweep)} AND curve_id = {quoted(curve_id)}
+ORDER BY holds_for, bound, queries, level"""
+
+
 def mode_points_sql(chosen: Chosen) -> str:
     """The points that have bounds per mode."""
     return f"""SELECT DISTINCT point_id, sweep, model, method, variant, level_name, level, seed
@@ -146,16 +170,24 @@ LIMIT {MOST}"""  # noqa: S608
 
 def pictures_sql(chosen: Chosen, images: int = 2, kinds: int = 400) -> str:
     """Pictures of the first images: originals, what bounds mean, masks, and whatever else was stored."""
-    return f"""SELECT DISTINCT ON (
+    return f"""WITH named AS (
+    -- several measures may use one attack
+    SELECT pictures.* EXCLUDE (bound), sweep, if(kind = 'reconstruction', coalesce(label, bound), bound) AS bound
+    FROM pictures
+    JOIN (SELECT sweep, point_id, measure_id FROM sweeps) USING (point_id, measure_id)
+    LEFT JOIN (SELECT sweep, measure_id, label FROM attack_names) USING (sweep, measure_id)
+    WHERE image_index IN (SELECT DISTINCT image_index FROM pictures ORDER BY image_index LIMIT {images})
+)
+
+SELECT DISTINCT ON (
     image_index, kind, bound, data_fingerprint,
     -- an original is the same whatever was done to it afterwards
     if(kind = 'original', NULL, [model, method, variant, level::VARCHAR])
 )
     sweep, model, method, variant, level_name, level, image_index, kind, bound, channels, height, width, pixels
-FROM pictures
-JOIN (SELECT * FROM overview WHERE {chosen.condition()}) USING (point_id)
+FROM named
+JOIN (SELECT * FROM overview WHERE {chosen.condition()}) USING (sweep, point_id)
 JOIN (SELECT DISTINCT point_id, data_fingerprint FROM measurements) USING (point_id)
-WHERE image_index IN (SELECT DISTINCT image_index FROM pictures ORDER BY image_index LIMIT {images})
 ORDER BY
     image_index, kind, bound, data_fingerprint,
     if(kind = 'original', NULL, [model, method, variant, level::VARCHAR]), level, seed

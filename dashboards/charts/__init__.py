@@ -6,6 +6,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from hushsweep.dashboards.charts.accuracy import accuracy_chart as accuracy_chart
+    from hushsweep.dashboards.charts.attacks import attacks_chart as attacks_chart
     from hushsweep.dashboards.charts.bounds import bounds_chart as bounds_chart
     from hushsweep.dashboards.charts.epsilon import epsilon_chart as epsilon_chart
     from hushsweep.dashboards.charts.files import FORMATS as FORMATS
@@ -21,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "accuracy": ["accuracy_chart"],
+        "attacks": ["attacks_chart"],
         "bounds": ["bounds_chart"],
         "epsilon": ["epsilon_chart"],
         "files": ["FORMATS", "save_chart"],

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from hushsweep.dashboards.figures.attacks import attacks_figure as attacks_figure
     from hushsweep.dashboards.figures.bounds import bounds_figure as bounds_figure
     from hushsweep.dashboards.figures.epsilons import draw_epsilons as draw_epsilons
     from hushsweep.dashboards.figures.epsilons import epsilons_figure as epsilons_figure
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "attacks": ["attacks_figure"],
         "bounds": ["bounds_figure"],
         "epsilons": ["draw_epsilons", "epsilons_figure"],
         "frontier": ["frontier_figure", "read_settings"],

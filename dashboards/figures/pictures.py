@@ -1,4 +1,4 @@
-"""What the bounds look like: the image, the image plus the bound, the image that the features cannot tell from it."""
+"""What bounds and attacks look like: the image, plus the bound, the farthest one alike, what is reconstructed."""
 
 import textwrap
 from collections import Counter
@@ -18,10 +18,13 @@ from hushsweep.dashboards.queries.connection import ask
 from hushsweep.dashboards.series import Series
 
 _ROWS = """
-SELECT DISTINCT curve_id, level, data_fingerprint, image_index, kind, bound, channels, height, width, pixels
+SELECT DISTINCT
+    curve_id, level, data_fingerprint, image_index, kind,
+    if(kind = 'reconstruction', coalesce(label, bound), bound) AS bound, channels, height, width, pixels
 FROM pictures
 JOIN (SELECT DISTINCT curve_id, point_id, measure_id, level, data_fingerprint FROM measurements WHERE sweep = $sweep)
 USING (point_id, measure_id)
+LEFT JOIN (SELECT measure_id, label FROM attack_names WHERE sweep = $sweep) USING (measure_id)
 ORDER BY image_index, kind, bound, level NULLS FIRST
 """
 TILE, GAP, LABEL = 1.35, 0.12, 1.55
@@ -30,7 +33,16 @@ _IMAGES, _LEVELS = 3, 6
 """At most so many images and, evenly chosen, levels."""
 _OTHERS = ("original", "mask", "transformed")
 """Kinds that show no bound."""
-_KINDS = {"bound": "plus or minus\nthe bound", "moved": "moved as far as the\nnoise hides"}
+_KINDS = {
+    "bound": "plus or minus\nthe bound",
+    "moved": "moved as far as the\nnoise hides",
+    "reconstruction": "reconstruction",
+}
+_WORDS = {
+    "bound": "bound: image plus the bound with random signs",
+    "moved": "moved: the farthest image found whose features the noise hides",
+    "reconstruction": "reconstruction: what the attack makes of what leaves",
+}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,9 +74,9 @@ def read_pictures(results: Path | str, sweep: str) -> list[Picture]:
 
 
 def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[Series]) -> Figure | None:
-    """Draw up to three images: the original, and by noise level one row per bound; None when there is none.
+    """Draw up to three images: the original, and by level one row per bound or attack; None when there is none.
 
-    A bound is drawn with its strongest search.
+    A bound is drawn with its strongest search, and a point without a level in a column of its own.
     """
     labels = {one.picture: one.label for one in series if one.is_strongest}
     weaker = {one.picture for one in series} - labels.keys()
@@ -77,7 +89,8 @@ def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[
         return None
     count = Counter(one.image_index for one in own)  # those that most measures have drawn
     images = sorted(sorted(count, key=lambda index: (-count[index], index))[:_IMAGES])
-    levels = spread(sorted({one.level for one in own if one.level is not None}))
+    levels: list[float | None] = [*spread(sorted({one.level for one in own if one.level is not None}))]
+    levels = [*([None] if any(one.level is None for one in own) else []), *levels]
     order = list(labels)
     kinds = sorted({(one.kind, one.bound or "") for one in own})
     kinds.sort(key=lambda kind: (kind[0], order.index(kind[1]) if kind[1] in labels else len(order)))
@@ -97,16 +110,21 @@ def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[
             label_tiles(figure, top, f"{name}\n{_KINDS.get(kind, kind)}")
             for column, level in enumerate(levels, start=1):
                 shown = found.get((image_index, kind, bound, level))
-                show_tile(figure, column, top, shown, f"{level:g}" if is_first else None)
+                show_tile(figure, column, top, shown, _title(level) if is_first else None)
     name = str(curve.fields.get("level_name") or "level").replace("_", " ")
     write_heading(
         figure,
         curve.name,
-        f"columns: {name} · bound: image plus the bound with random signs · moved: the farthest image found "
-        "whose features the noise hides",
+        " · ".join(
+            (f"columns: {name}", *(_WORDS[kind] for kind in sorted({k for k, _ in kinds}) if kind in _WORDS))
+        ),
         left=0.2,
     )
     return figure
+
+
+def _title(level: float | None) -> str:
+    return "no level" if level is None else f"{level:g}"
 
 
 def spread(levels: list[float]) -> list[float]:

@@ -23,18 +23,19 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomically(path, lambda stream: figure.savefig(stream, format="png", dpi=160, facecolor="white"))
 
 
-def panels_in_a_row(panels: int, *, legend_lines: float) -> tuple[Figure, list[Axes]]:
-    """Make a figure of `panels` equal panels beside each other, with room for title and legend."""
+def panels_in_a_row(panels: int, *, legend_lines: float, wide: float = 1.0) -> tuple[Figure, list[Axes]]:
+    """Make a figure of `panels` equal panels in a row, `wide` times the usual width, with room for title and legend."""
+    panel = wide * PANEL[0]
     bottom = BOTTOM + LEGEND_LINE * legend_lines
-    width = LEFT + panels * PANEL[0] + (panels - 1) * GAP + RIGHT
+    width = LEFT + panels * panel + (panels - 1) * GAP + RIGHT
     height = TOP + PANEL[1] + bottom
     figure = Figure(figsize=(width, height))
     axes = [
         figure.add_axes(
             (
-                (LEFT + number * (PANEL[0] + GAP)) / width,
+                (LEFT + number * (panel + GAP)) / width,
                 bottom / height,
-                PANEL[0] / width,
+                panel / width,
                 PANEL[1] / height,
             )
         )

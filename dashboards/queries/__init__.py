@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from hushsweep.dashboards.queries.run import frontier as frontier
     from hushsweep.dashboards.queries.run import overview as overview
     from hushsweep.dashboards.queries.run import privacy as privacy
+    from hushsweep.dashboards.queries.run import reconstructions as reconstructions
     from hushsweep.dashboards.queries.run import run_query as run_query
+    from hushsweep.dashboards.queries.run import sandwich as sandwich
     from hushsweep.dashboards.queries.run import secondary_drop as secondary_drop
     from hushsweep.dashboards.queries.run import tradeoff as tradeoff
 
@@ -31,7 +33,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "frontier",
             "overview",
             "privacy",
+            "reconstructions",
             "run_query",
+            "sandwich",
             "secondary_drop",
             "tradeoff",
         ],

@@ -48,6 +48,9 @@ _VIEWS = (
     "frontier",
     "dp",
     "overview",
+    "attack_names",
+    "reconstructions",
+    "sandwich",
 )
 
 

@@ -32,6 +32,14 @@ FROM dp WHERE sweep = $sweep ORDER BY dataset, model, class_counts, method, plac
 _OVERVIEW = """
 FROM overview WHERE sweep = $sweep ORDER BY dataset, model, setting, method, place, variant, level, seed, point_id
 """
+_RECONSTRUCTIONS = """
+FROM reconstructions WHERE sweep = $sweep
+ORDER BY dataset, model, setting, method, place, variant, seed, level, attack, point_id
+"""
+_SANDWICH = """
+FROM sandwich WHERE sweep = $sweep
+ORDER BY dataset, model, setting, method, place, variant, seed, level, holds_for, bound, queries, point_id
+"""
 _SECONDARY_DROP = """
 FROM secondary_drop(most := $most) WHERE sweep = $sweep
 ORDER BY dataset, model, setting, secondary_drop DESC NULLS LAST, method, place
@@ -120,6 +128,28 @@ def dp(results: Path | str, sweep: str) -> pa.Table:
         StoreError: there are no results, no such sweep in them, or a file is damaged.
     """
     return _of_sweep(results, _DP, sweep)
+
+
+def reconstructions(results: Path | str, sweep: str) -> pa.Table:
+    """What every attack makes of what leaves at every point of `sweep` (reconstructions.sql).
+
+    Empty for a sweep without reconstruction attacks.
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    return _of_sweep(results, _RECONSTRUCTIONS, sweep)
+
+
+def sandwich(results: Path | str, sweep: str) -> pa.Table:
+    """Every bound on the squared error of every point of `sweep` below the best attack (sandwich.sql).
+
+    Empty for a sweep without reconstruction attacks.
+
+    Raises:
+        StoreError: there are no results, no such sweep in them, or a file is damaged.
+    """
+    return _of_sweep(results, _SANDWICH, sweep)
 
 
 def secondary_drop(results: Path | str, sweep: str, *, most: float = 0.01) -> pa.Table:

@@ -36,6 +36,7 @@ from hushsweep.dashboards.figures.pictures import Picture
 from hushsweep.dashboards.promises import is_bound, place, promise
 from hushsweep.dashboards.queries import bounds, dp, frontier, overview, privacy, run_query, tradeoff
 from hushsweep.dashboards.queries.output import escape_markdown
+from hushsweep.dashboards.reports.attacks import attack_caveats, attack_sections
 from hushsweep.dashboards.reports.dp import dp_sections
 from hushsweep.dashboards.reports.model import Figure, Part, Points, Section, Text, Words
 from hushsweep.dashboards.reports.privacy import privacy_sections
@@ -139,8 +140,11 @@ def read_sections(results: Path | str, sweep: str, *, detailed: int | None = Non
         else:  # its tables have the accuracy, too
             sections += _accuracy(results, sweep, utility)
         sections += _differential_privacy(results, sweep)
+        pictures = read_pictures(results, sweep)
+        sections += attack_sections(results, sweep, curves, pictures, detailed)
         sections += _bounds(results, sweep)
-        sections += _of_curves(results, sweep, curves, series, utility, detailed)
+        of_bounds = [one for one in pictures if one.kind != "reconstruction"]
+        sections += _of_curves(results, sweep, curves, series, utility, of_bounds, detailed)
     sections += _caveats(results, sweep, curves, series)
     sections.append(Section("Provenance", [table(results, _PROVENANCE.format(sweep=quote(sweep)))]))
     text = Store(results, create=False).spec_text(sweep)
@@ -260,14 +264,15 @@ def _of_curves(
     curves: Sequence[Curve],
     series: dict[str, list[Series]],
     utility: pa.Table,
+    pictures: list[Picture],
     detailed: int | None,
 ) -> Iterator[Section]:
     """The figures of every curve that has bounds or pictures."""
     rows = defaultdict[str, list[dict[str, Any]]](list)
     for row in bounds(results, sweep).to_pylist():
         rows[row["curve_id"]].append(row)
-    pictures, accuracies = read_pictures(results, sweep), utility.to_pylist()
-    drawn = {one.curve_id for one in pictures} | series.keys()
+    accuracies = utility.to_pylist()
+    drawn = {one.curve_id for one in pictures if one.kind != "original"} | series.keys()
     shown = [(number, curve) for number, curve in enumerate(curves, start=1) if curve.curve_id in drawn]
     for position, (number, curve) in enumerate(shown):
         own = series.get(curve.curve_id, [])
@@ -394,6 +399,7 @@ def _caveats(
             "Maps and histograms show one noise level and the strongest search of each bound; pictures clip to the "
             "valid grey levels."
         )
+    points += attack_caveats(results, sweep, curves)
     if any(row["mi_knn"] is not None for row in privacy(results, sweep).to_pylist()):
         points.append(
             "`mi_knn`, the estimate by nearest neighbours that papers on learned noise report, is biased and bounds "

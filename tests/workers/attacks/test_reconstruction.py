@@ -143,6 +143,8 @@ def test_what_cannot_be_attacked_is_said(digits: Subject) -> None:
     assert "no mask" in str(AttackOptions(attack="decoder", masked=True).why_not(noisy("cut", 1.0)))
     assert "queries 1" in str(AttackOptions(attack="ridge", queries=2).why_not(noisy("cut", 0.0)))
     options = AttackOptions(attack="decoder", levels=(0.1, 0.2))
+    for other in (opaque, noisy("input", 1.0)):
+        assert "additive noise of one size at the cut" in str(options.why_not(other))
     with pytest.raises(
         PlugInError, match=r"levels: expected a range that has the noise of every point, 1 times"
     ):

@@ -90,10 +90,7 @@ def fit_decoder(target: Target, training: Training) -> TrainedDecoder:
 
 
 def _require_level(target: Target, levels: tuple[float, float]) -> None:
-    if target.noise_std is None or target.point.cut_noise is None:
-        raise PlugInError(
-            "reconstruction: a decoder for many levels needs additive noise of one size at the cut; leave levels out"
-        )
+    assert target.noise_std is not None  # else the attack is not applicable
     level = target.noise_std / target.subject.rms()
     if not levels[0] * (1 - 1e-3) <= level <= levels[1] * (1 + 1e-3):
         raise PlugInError(
@@ -163,7 +160,7 @@ class _Work:
             validation = self._validation()
             before = _error(decoder, *validation)
             history = run_epochs(
-                {"decoder": decoder},
+                {"correction": decoder.correction},
                 {"optimiser": optimiser},
                 Schedule(
                     seed=f"decoder/{target.point.seed}",

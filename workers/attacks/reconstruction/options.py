@@ -106,6 +106,8 @@ class AttackOptions:
             return "without noise every query gets the same answer: see queries 1"
         if self.masked:
             return why_no_mask(point)
+        if self.levels is not None and point.cut_noise is None:
+            return "a decoder for many levels needs additive noise of one size at the cut: see one without levels"
         if self.attack == "map":
             return why_no_likelihood(point)
         if self.attack == "bayes" and point.cut_noise is None:
