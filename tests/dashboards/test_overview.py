@@ -184,7 +184,7 @@ def test_the_command_knows_them_by_name(store: Store) -> None:
     assert {row["sweep"] for row in json.loads(copied.stdout)} >= {"learned"}
     wrong = call("overvew")
     assert wrong.exit_code == 2
-    assert "did you mean 'overview'? Known: best, compare, failures" in wrong.output
+    assert "did you mean 'overview'? Known: attacks, best, compare, failures" in wrong.output
     assert call().exit_code == 2
     assert json.loads(call("tradeoff", "--sweep", "small", "--format", "json").stdout) == json.loads(
         call("FROM tradeoff WHERE sweep = 'small'", "--format", "json").stdout
