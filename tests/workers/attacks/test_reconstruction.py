@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -51,8 +52,8 @@ def optimum(subject: Subject, noise_std: float) -> float:
     "options",
     [
         AttackOptions(attack="ridge"),
-        AttackOptions(attack="decoder", epochs=4),
-        AttackOptions(attack="decoder", epochs=4, levels=(0.03, 3.0)),
+        AttackOptions(attack="decoder", epochs=3, batch_size=512),
+        AttackOptions(attack="decoder", epochs=3, batch_size=512, levels=(0.03, 3.0)),
         AttackOptions(attack="map", prior="gaussian", steps=400),
         AttackOptions(attack="bayes"),
     ],
@@ -88,7 +89,7 @@ def test_laplace_noise_is_used_as_such(toy: Subject) -> None:
     x = toy.activations.inputs(range(8))
     shift = torch.full((8, 10), 0.3)
     scale = 0.5 / math.sqrt(2)
-    found = likelihood_of(target)(x, toy.model.features(x) + shift)
+    found = likelihood_of(target).energy(x, toy.model.features(x) + shift)
     assert found == pytest.approx([10 * 0.3 / scale] * 8, rel=1e-4)
 
 
@@ -99,7 +100,7 @@ def test_a_mask_network_has_the_likelihood_of_its_own_noise(digits: Subject) -> 
     x = digits.activations.inputs(range(4))
     seen = x + 0.25
     expected = 64 * (0.5 * (0.25 / 0.5) ** 2 + math.log(0.5))
-    assert likelihood_of(target)(x, seen).tolist() == pytest.approx([expected] * 4, rel=1e-4)
+    assert likelihood_of(target).energy(x, seen).tolist() == pytest.approx([expected] * 4, rel=1e-4)
 
 
 @pytest.mark.parametrize("law", ["gaussian", "laplace"])
@@ -151,6 +152,14 @@ def test_what_cannot_be_attacked_is_said(digits: Subject) -> None:
         options.fit(options.target(Knowledge(digits), noisy("cut", digits.rms())))
 
 
+@pytest.mark.parametrize("options", [{"attack": "ridge"}, {"attack": "map", "total_variation": 1.0}])
+def test_an_image_that_leaves_as_it_is_is_had_back(digits: Subject, options: dict[str, Any]) -> None:
+    attack, point = AttackOptions(**options), FittedPoint(point_id="all", seed=0, stages=(), leaves="input")
+    truth = digits.activations.inputs(range(16))
+    found = attack.fit(attack.target(Knowledge(digits), point)).reconstruct(truth, truth)
+    assert float((found - truth).double().square().mean()) < 1e-3
+
+
 def test_without_images_to_learn_from_map_is_what_is_left(digits: Subject) -> None:
     def part(name: str) -> None:
         raise ValueError(f"there is no part {name!r}")
@@ -161,7 +170,7 @@ def test_without_images_to_learn_from_map_is_what_is_left(digits: Subject) -> No
         options = AttackOptions(attack=name)  # type: ignore[arg-type]
         with pytest.raises(PlugInError, match="no images to learn from"):
             options.fit(options.target(alone, point))
-    options = AttackOptions(attack="map", total_variation=1.0, steps=100)
+    options = AttackOptions(attack="map", total_variation=1.0)
     attack = options.fit(options.target(alone, point))
     truth = digits.activations.inputs(range(32))
     seen = digits.activations.cut(truth)

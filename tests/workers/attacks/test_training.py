@@ -1,5 +1,6 @@
 """Attackers are trained once, by whichever worker, and a kill leaves no trace in what they become."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,19 +20,19 @@ from hushsweep.workers.attacks.networks import Attacker
 from hushsweep.workers.attacks.training import labels_of
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.learning import Learning
-from hushsweep.workers.measures import Secondary, Subject
+from hushsweep.workers.measures import Reconstruction, Secondary, Subject
 
 QUICK = Secondary(epochs=3)
 
 CHILD = """
-import sys
+import json, sys
 from pathlib import Path
 import torch
 from attacks_support import attack_subject, noisy
-from hushsweep.workers.measures import Secondary
-folder, epochs = Path(sys.argv[1]), int(sys.argv[2])
+from hushsweep.workers import measures
+folder, name, given = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 torch.set_num_threads(1)
-options = Secondary(epochs=epochs, attacker="average")
+options = getattr(measures, name)(**given)
 for table in options.measure(attack_subject(folder), [noisy("cut", 1.0)]).per_image:
     print(table["attacker"][0])
 """
@@ -54,9 +56,9 @@ def train(*arguments: object, **options: object) -> Trained:
     return trained
 
 
-def start(folder: Path, epochs: int) -> subprocess.Popen[str]:
+def start(folder: Path, options: Secondary | Reconstruction, **given: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", CHILD, str(folder), str(epochs)],
+        [sys.executable, "-W", "ignore", "-c", CHILD, str(folder), type(options).__name__, json.dumps(given)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -77,12 +79,23 @@ def same(first: Attacker, second: Attacker) -> bool:
     return all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
 
 
-def test_a_killed_training_goes_on_and_ends_in_the_same_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("measure", "given"),
+    [
+        (Secondary, {"attacker": "average"}),
+        (Reconstruction, {"attack": "decoder", "images": 50, "candidates": 10}),
+    ],
+    ids=["secondary", "decoder"],
+)
+def test_a_killed_training_goes_on_and_ends_in_the_same_rows(
+    tmp_path: Path, measure: type[Secondary | Reconstruction], given: dict[str, Any]
+) -> None:
     epochs, folder = 40, tmp_path / "killed"
+    options = measure(epochs=epochs, **given)
     attack_subject(folder)  # the images are decoded
     reached = []
     for least in (2, 8):  # killed twice, the second time after it has gone on from a checkpoint
-        child = start(folder, epochs)
+        child = start(folder, options, epochs=epochs, **given)
         deadline = time.monotonic() + 90
         while epochs_done(folder) < least and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -91,7 +104,6 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_rows(tmp_path: Path) -> 
         reached.append(epochs_done(folder))
     assert 2 <= reached[0] < reached[1] < epochs
     assert list((folder / "attackers").glob("*.safetensors")) == []
-    options = Secondary(epochs=epochs, attacker="average")
     rows = [
         next(iter(options.measure(attack_subject(where), [noisy("cut", 1.0)]).per_image))
         for where in (folder, tmp_path / "undisturbed")

@@ -150,7 +150,7 @@ def test_the_mask_tells_a_decoder_more(subject: Subject) -> None:
     )
     alone, told = (
         statistics(
-            Reconstruction(attack="decoder", epochs=15, images=300, masked=masked),
+            Reconstruction(attack="decoder", epochs=10, batch_size=64, images=300, masked=masked),
             replace(subject, cache=None),
             point,
         )["mse"].value

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,10 +11,34 @@ from torch import Tensor
 from hushsweep.workers.attacks.reconstruction.base import Target
 from hushsweep.workers.errors import PlugInError
 
-Likelihood = Callable[[Tensor, Tensor], Tensor]
-"""Given images ``(n, *input)`` and what has left ``(n, *shape)``: negative log-likelihoods ``(n,)``, nats, but for a
-constant."""
-_NOISELESS = 1e-2
+_Energy = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Of images, given what has left.
+
+    Attributes:
+        energy: of images ``(n, *input)`` and what has left ``(n, *shape)``: negative log-likelihoods ``(n,)``, nats,
+            but for a constant.
+        law: ``gaussian`` or ``laplace`` for noise of one size at the cut, else None.
+        noise: its standard deviation as assumed, in units of the root mean square of the features.
+    """
+
+    energy: _Energy
+    law: str | None = None
+    noise: float = math.inf
+
+    def temperature(self, extra: float) -> float:
+        """What to divide the energy by as if there were this much more noise, in units of that root mean square.
+
+        1 where the noise depends on the image.
+        """
+        variances = 1 + (extra / self.noise) ** 2
+        return math.sqrt(variances) if self.law == "laplace" else variances
+
+
+_NOISELESS = 0.05
 """Noise assumed where there is none, in units of the root mean square of the features: how exact a fit is wanted."""
 _SMALLEST = 1e-3
 """Of a standard deviation that depends on the image, in normalised units; without it a density may be infinite."""
@@ -25,8 +50,9 @@ def likelihood_of(target: Target) -> Likelihood:
     Raises:
         PlugInError: the density of what leaves is not known, or has no derivative with respect to the image.
     """
-    found = _of_noise(target) if target.noise_std is not None else _of_channel(target)
-    _require_gradient(target, found)
+    has_one_size = target.noise_std is not None or not target.point.stages
+    found = _of_noise(target) if has_one_size else Likelihood(_of_channel(target))
+    _require_gradient(target, found.energy)
     return found
 
 
@@ -41,26 +67,29 @@ def why_no_likelihood(target_point: Any) -> str | None:
 
 
 def _of_noise(target: Target) -> Likelihood:
-    noise, std = target.point.cut_noise, target.noise_std
-    assert std is not None
-    features = target.subject.model.features
+    noise, std = target.point.cut_noise, target.noise_std or 0.0
+    if target.point.leaves == "input":  # the image as it is
+        features, rms = torch.nn.Identity(), 1.0
+    else:
+        features, rms = target.subject.model.features, target.subject.rms()
     if noise is not None and noise.law == "laplace" and target.view.queries == 1 and std > 0:
         scale = std / math.sqrt(2)
 
         def laplace(x: Tensor, seen: Tensor) -> Tensor:
             return (features(x) - seen).flatten(1).abs().sum(1) / scale
 
-        return laplace
-    variance = (std or _NOISELESS * target.subject.rms()) ** 2
+        return Likelihood(laplace, "laplace", std / rms)
+    std = std or _NOISELESS * rms
+    variance = std**2
 
     # the mean of several queries' noise is nearly Gaussian whatever the law
     def gaussian(x: Tensor, seen: Tensor) -> Tensor:
         return (features(x) - seen).flatten(1).square().sum(1) / (2 * variance)
 
-    return gaussian
+    return Likelihood(gaussian, "gaussian", std / rms)
 
 
-def _of_channel(target: Target) -> Likelihood:
+def _of_channel(target: Target) -> _Energy:
     stage = target.point.channel
     if stage is None:
         raise PlugInError(f"reconstruction: {why_no_likelihood(target.point)}")
@@ -77,7 +106,7 @@ def _of_channel(target: Target) -> Likelihood:
     return heteroscedastic
 
 
-def _require_gradient(target: Target, likelihood: Likelihood) -> None:
+def _require_gradient(target: Target, likelihood: _Energy) -> None:
     model = target.subject.model
     with torch.enable_grad():
         x = torch.zeros((1, *model.input_shape), device=target.subject.activations.device, requires_grad=True)

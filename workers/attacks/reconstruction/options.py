@@ -19,7 +19,7 @@ AttackName = Literal["blind", "class_mean", "ridge", "decoder", "map", "bayes"]
 ATTACKS = ("blind", "class_mean", "ridge", "decoder", "map", "bayes")
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "decoder": {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3, "training_precision": "float32"},
-    "map": {"steps": 500, "learning_rate": 0.2, "prior": "total_variation"},
+    "map": {"steps": 500, "learning_rate": 0.1, "prior": "total_variation"},
 }
 """What options are that only some attacks have; those of others are refused."""
 _OWN = ("epochs", "batch_size", "learning_rate", "training_precision", "steps", "prior")
@@ -44,7 +44,7 @@ class AttackOptions:
     batch_size: int | None = field(default=None, metadata={"ge": 1})
     """Of decoder: images per step; 128 unless told."""
     learning_rate: float | None = field(default=None, metadata={"gt": 0})
-    """Of Adam, at the start: 0.001 for decoder, 0.2 for map unless told."""
+    """Of Adam, at the start: 0.001 for decoder, 0.1 for map unless told."""
     training_precision: Literal["float32", "bfloat16"] | None = None
     """Of decoder: float32, or bfloat16 for forward and backward passes under autocast."""
     levels: tuple[float, float] | None = None
@@ -56,8 +56,8 @@ class AttackOptions:
     """Of map: what is known of images; total_variation needs no training images if its weight is given, gaussian has
     the mean and the covariance of training images."""
     total_variation: float | None = field(default=None, metadata={"ge": 0})
-    """Of map: weight of the total variation, nats per normalised pixel; null takes the best of 0.3, 1, 3, 10 and 30 on
-    16 validation images."""
+    """Of map: weight of the total variation, nats per normalised pixel; null takes the best of 0.1, 0.3, 1, 3, 10 and
+    30 on 16 validation images."""
     training_threads: int = field(default=1, metadata={"ge": 1})
     """CPU threads; they change the rounding, hence the reconstruction."""
 
