@@ -648,8 +648,8 @@ def _print_plan(planned: "Plan", console: Console) -> None:
     if planned.trials:
         console.print(
             "image pass: an image up to the cut; head pass: from the cut on, per level and draw (a linear head shares "
-            "them); Jacobian row: a derivative pass up to the cut; search pass: a shifted image up to the cut, per "
-            "level; solve: a least-squares problem of a search for shifts.",
+            "them); Jacobian row: a derivative pass up to the cut; search pass: a shifted image up to the cut, or "
+            "back, per level; solve: a least-squares problem of a search for shifts.",
             style="dim",
         )
 

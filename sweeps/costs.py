@@ -13,6 +13,10 @@ from hushsweep.workers.trial import MeasureConfig, PointConfig
 
 _PASSES = {"large_step": 2 * 16 * 35, "two_point": 2 * 4 * 200}
 """Per image and noise level of the searches that no other level can use again: there and back, starts, steps."""
+_DECODER = ("queries", "masked", "epochs", "batch_size", "learning_rate", "training_precision", "levels")
+"""Options that make one decoder another."""
+_CHOSEN_ON = {"gaussian": 3 * 16, "total_variation": 8 * 16}
+"""Descents on validation images by which the attack map chooses what is left open."""
 _INVERSE_ITERATION = 2 * 4
 """Solves of a round: both ways for every start."""
 
@@ -28,7 +32,7 @@ class Estimate:
     jacobian_rows: int = 0
     """Rows of exact Jacobians: derivative passes up to the cut, each about the price of an image pass."""
     search_passes: int = 0
-    """Shifted images up to the cut, or back: what large_step and two_point take at every noise level."""
+    """Shifted images up to the cut, or back: what large_step, two_point and the attack map take at every level."""
     solves: int = 0
     """Least-squares solves of searches for shifts: images times restarts times rounds."""
     trainings: int = 0
@@ -46,7 +50,25 @@ def estimate(setting: Setting, points: Sequence[PointConfig]) -> Estimate:
     for point in points:
         for measure in point.measures:
             asking.setdefault(measure.measure_id, []).append(point)
+    total += _shared_by_attacks([(measures[key], own) for key, own in asking.items()], setting)
     return sum((_of_measure(measures[key], own, setting) for key, own in asking.items()), total)
+
+
+def _shared_by_attacks(
+    asked: Sequence[tuple[MeasureConfig, list[PointConfig]]], setting: Setting
+) -> Estimate:
+    """Count decoders, and the pairs of images of the measure sandwich: several measures use the same ones."""
+    decoders, pairs = dict[tuple[Any, ...], int](), dict[tuple[Any, ...], int]()
+    for measure, points in asked:
+        options = measure.options
+        if options.get("attack") == "decoder":
+            one_for_all = options["levels"] is not None
+            count = len({point.seed for point in points}) if one_for_all else len(points)
+            decoders[tuple(str(options[name]) for name in _DECODER)] = count
+        if measure.name == "sandwich":
+            key = (options["images"], options["distance"], options["queries"])
+            pairs[key] = _images(options, setting) * _PASSES["two_point"] * len(points)
+    return Estimate(trainings=sum(decoders.values()), search_passes=sum(pairs.values()))
 
 
 def _of_measure(measure: MeasureConfig, points: Sequence[PointConfig], setting: Setting) -> Estimate:
@@ -58,6 +80,14 @@ def _of_measure(measure: MeasureConfig, points: Sequence[PointConfig], setting: 
         return Estimate(head_passes=passes * levels, image_passes=passes * at_input)
     if measure.name == "secondary":
         return Estimate(trainings=levels)
+    if measure.name in ("reconstruction", "sandwich"):
+        if options["attack"] != "map":
+            return Estimate()
+        # of a sandwich the image, the image moved and a blurred one; there and back
+        inputs = options["draws"] * (3 if measure.name == "sandwich" else 1)
+        chosen_on = 0 if options["total_variation"] is not None else _CHOSEN_ON[options["prior"]]
+        images = _images(options, setting) * inputs + chosen_on
+        return Estimate(search_passes=images * 2 * options["steps"] * levels)
     # most searches are shared by all levels of a seed, Jacobians by all seeds
     solves = _solves(measure.name, options, setting) * len({point.seed for point in points})
     if measure.name != "bounds":

@@ -11,6 +11,8 @@ _COSTLY = ("bounds", "hcr")
 """Measures that take a second and more per image, of some of the images."""
 _COSTLY_IMAGES = 4
 """Of theirs that are worth a worker: it loads the model first."""
+_ATTACKED_TOGETHER = 64
+"""Images that the attack map works on at once, whatever the shards."""
 
 
 def useful_shards(setting: Setting, points: Sequence[PointConfig]) -> int:
@@ -23,4 +25,8 @@ def useful_shards(setting: Setting, points: Sequence[PointConfig]) -> int:
     size = setting.info.size
     asked = (m.options["images"] for point in points for m in point.measures if m.name in _COSTLY)
     costly = max((min(size, images or size) for images in asked), default=0)
-    return max(1, size // BLOCK, costly // _COSTLY_IMAGES)
+    attacked = (
+        m.options["images"] for point in points for m in point.measures if m.options.get("attack") == "map"
+    )
+    descents = max((min(size, images) for images in attacked), default=0)
+    return max(1, size // BLOCK, costly // _COSTLY_IMAGES, descents // _ATTACKED_TOGETHER)

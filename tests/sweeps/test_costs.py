@@ -115,3 +115,38 @@ def test_levels_and_seeds_share_what_does_not_depend_on_them() -> None:
 
 def test_equal_routes_are_said_once() -> None:
     assert len(trial_of("bounds: [[cramer_rao, hcr], [dfil]]").routes) == 1
+
+
+def costs_of(measures: str, *, seeds: str = "0", levels: str = "1") -> Estimate:
+    text = SWEEP.replace("{name: bounds, images: 4, restarts: 3, rounds: 2, %s}", "%s")
+    source = parse_source(text % (seeds, levels, measures), folder=Path("/"))
+    points = resolve(SweepSpec.from_source(source), source, device="cpu")
+    return make_plan("costs", points, ()).estimate
+
+
+def test_measures_share_the_decoders_and_pairs_of_attacks() -> None:
+    decoder = "attack: decoder, epochs: 3"
+    levels = "[1, 2, 3]"
+    alone = costs_of(f"{{name: reconstruction, {decoder}}}", levels=levels)
+    assert (alone.trainings, alone.search_passes) == (3, 0)
+    for_all = costs_of(
+        f"{{name: reconstruction, {decoder}, levels: [0.1, 9]}}", levels=levels, seeds="[0, 1]"
+    )
+    assert for_all.trainings == 2
+    beside = f"[{{name: reconstruction, {decoder}}}, {{name: sandwich, {decoder}, images: 4}}]"
+    both = costs_of(beside, levels=levels)
+    assert (both.trainings, both.search_passes) == (3, 3 * 4 * 1600)
+    more = (
+        f"[{{name: sandwich, {decoder}, images: 4}}, {{name: sandwich, attack: [blind, ridge], images: 4}}]"
+    )
+    assert costs_of(more, levels=levels) == both
+
+
+def test_map_goes_there_and_back_for_every_image_and_step() -> None:
+    attack = "attack: map, steps: 7, total_variation: 1"
+    found = costs_of(f"{{name: reconstruction, {attack}, images: 30, draws: 2}}", levels="[1, 2]")
+    assert found.search_passes == 2 * 30 * 2 * 7 * 2
+    found = costs_of(f"{{name: sandwich, {attack}, images: 4, draws: 2}}")
+    assert found.search_passes == 4 * 1600 + 4 * 2 * 3 * 7 * 2
+    chosen = costs_of("{name: reconstruction, attack: map, prior: gaussian, steps: 7, images: 30}")
+    assert chosen.search_passes == (30 + 3 * 16) * 7 * 2

@@ -242,6 +242,12 @@ def test_auto_shards_keep_all_places_busy_as_far_as_that_pays(places: int, parts
     assert plan.parts == len(plan.shard_trials()) == 2 + 2 * parts
 
 
+def test_auto_shards_have_as_many_images_as_an_attack_works_on_at_once() -> None:
+    attack = "{name: reconstruction, attack: map, total_variation: 1, images: 256}"
+    points = points_of(SHARED.replace("{name: hcr, images: 40, restarts: 1, rounds: 1}", attack))
+    assert max(trial.shards for trial in plan_of(points, shards="auto", places=1000).trials) == 4
+
+
 def test_auto_shards_without_a_costly_measure_are_blocks_of_activations() -> None:
     text = SHARED.replace(", {name: hcr, images: 40, restarts: 1, rounds: 1}", "")
     points = points_of(text)
