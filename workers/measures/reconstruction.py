@@ -233,7 +233,8 @@ class _Run:
         size = len(candidates.positions)
         replaced = torch.tensor([place.get(int(p), int(p) % size) for p in block], device=found.device)
         distance.scatter_(1, replaced[:, None], torch.inf)
-        return own < distance.amin(1)
+        is_nearest: Tensor = own < distance.amin(1)
+        return is_nearest
 
     def _show(
         self, point: FittedPoint, block: np.ndarray, found: Tensor, truth: Tensor, shown: set[int]

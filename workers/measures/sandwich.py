@@ -22,7 +22,7 @@ from hushsweep.workers.bounds import two_point_mse_bound, two_point_mse_bound_la
 from hushsweep.workers.devices import threads
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject, reports, row_schema
-from hushsweep.workers.measures.bounds import Bounds
+from hushsweep.workers.measures.bounds import BoundName, Bounds
 from hushsweep.workers.measures.geometry import Geometry, GeometryFinder
 from hushsweep.workers.measures.information import evenly
 from hushsweep.workers.measures.kept import kept_arrays
@@ -31,7 +31,7 @@ from hushsweep.workers.measures.reconstruction import BLOCK, clipped
 from hushsweep.workers.mechanisms import AdditiveNoise
 from hushsweep.workers.noise import normal_draws
 
-BOUNDS = ("two_point", "van_trees")
+BOUNDS: tuple[BoundName, ...] = ("two_point", "van_trees")
 CERTAIN = 4.0
 """Standard errors by which an attack has to be below a bound to be called so."""
 _PIXEL = "normalised pixel^2"
@@ -308,7 +308,7 @@ class _Run:
         view = self._options.view(point, self._subject)
         indices = self._subject.image_indices(part)
         x, errors = inputs.float(), list[Tensor]()
-        for rows in torch.arange(len(x)).split(BLOCK):
+        for rows in torch.arange(len(x)).split(BLOCK):  # type: ignore[no-untyped-call]
             block = x[rows]
             clean = self._subject.activations.cut(block) if view.starts_at_cut else block
             seen = view.see(clean, view.counted_noise([indices[row] for row in rows.tolist()], draw))

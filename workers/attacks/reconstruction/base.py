@@ -4,6 +4,7 @@ An attacker knows the client's network, the mechanism and its level, images like
 pixels; never the noise that was drawn.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
@@ -28,8 +29,9 @@ _TRIED_ON = 1000
 class Reconstructor(Protocol):
     """An attack on one point, ready to be used."""
 
-    digest: str | None
-    """Name of the file that it is kept in; None where nothing is kept."""
+    @property
+    def digest(self) -> str | None:
+        """Name of the file that it is kept in; None where nothing is kept."""
 
     def reconstruct(self, seen: Tensor, inputs: Tensor) -> Tensor:
         """Make images of what has left.
@@ -184,7 +186,7 @@ class Target:
         """Standard deviation of the noise on the mean of the queries, where that is all that the chain adds."""
         noise = self.point.cut_noise
         if noise is not None:
-            return float(noise.noise_std) / self.view.queries**0.5
+            return float(noise.noise_std) / math.sqrt(self.view.queries)
         return 0.0 if not self.point.stages and self.point.leaves == "cut" else None
 
     @property

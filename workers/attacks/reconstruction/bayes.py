@@ -46,7 +46,7 @@ class Bayes:
         """Look at the true images, and return the mean of each given what has left of it."""
         model, x = self.target.subject.double_model, inputs.double()
         assert self.target.noise_std is not None
-        features = torch.cat([model.features(one).flatten(1) for one in x.split(1)])
+        features = torch.cat([model.features(one).flatten(1) for one in x[:, None]])
         active = active_entries(model, x)
         found = list[Tensor]()
         for row, matrix in enumerate(jacobian(model, x, memory=search_memory(x.device), active=active)):

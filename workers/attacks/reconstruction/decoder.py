@@ -149,7 +149,7 @@ class _Work:
             conditioned=self._training.levels is not None,
             seed=derived_seed("decoder", target.point.seed) % 2**32,
         ).to(device)
-        return decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return decoder.to(memory_format=torch.channels_last)
 
     def learn(self, checkpoint: Path | None) -> Decoder:
         """Train it."""
@@ -191,7 +191,7 @@ class _Work:
         optimiser.zero_grad()
         with autocast(self._target.subject.activations.device, self._training.precision):
             found = decoder(in_channels_last(seen), std)
-        loss = (found.float() - truth).square().mean()
+        loss: Tensor = (found.float() - truth).square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return loss.detach()
@@ -247,8 +247,14 @@ class _Work:
 
 
 def _zeros(rank: int, entries: int, pixels: int) -> Moments:
-    shapes = ((entries,), (pixels,), (rank,), (rank, entries), (pixels, rank))
-    return Moments(*(torch.zeros(shape) for shape in shapes), 0.0)
+    return Moments(
+        mean_a=torch.zeros(entries),
+        mean_x=torch.zeros(pixels),
+        values=torch.zeros(rank),
+        to_basis=torch.zeros(rank, entries),
+        to_image=torch.zeros(pixels, rank),
+        variance=0.0,
+    )
 
 
 def _truncated(moments: Moments) -> Moments:

@@ -62,7 +62,8 @@ class Decoder(nn.Module):
             level = (noise_std / self.scale).log()
             seen = seen / (1 + (noise_std / self.scale).square()).sqrt().reshape(-1, *(1,) * (seen.dim() - 1))
         correction: Tensor = self.correction(seen / self.scale, base, level)
-        return base + correction
+        found: Tensor = base + correction
+        return found
 
     def silence(self) -> None:
         """Take the correction out: on images that were not learned from, the affine map alone does better."""
@@ -119,6 +120,7 @@ class MapCorrection(nn.Module):
         self.meet = nn.Conv2d(_CHANNELS + _CHANNELS // 2 + image_shape[0], _CHANNELS // 2, 3, padding=1)
         self.last = nn.Conv2d(_CHANNELS // 2, image_shape[0], 3, padding=1)
         nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
 
     def forward(self, seen: Tensor, base: Tensor, level: Tensor | None) -> Tensor:
@@ -131,7 +133,8 @@ class MapCorrection(nn.Module):
             maps = block(maps)
         image = base.to(maps.dtype).reshape(-1, *self.image_shape)
         parts = [self._large(maps), self._large(self.around(seen)), image]
-        return self.last(self.meet(torch.cat(parts, dim=1)).relu()).flatten(1)
+        correction: Tensor = self.last(self.meet(torch.cat(parts, dim=1)).relu()).flatten(1)
+        return correction
 
     def _large(self, maps: Tensor) -> Tensor:
         if maps.shape[2:] == self.image_shape[1:]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from hushsweep.workers.attacks.reconstruction.base import Target
 from hushsweep.workers.errors import PlugInError
 
+_Map = Callable[[Tensor], Tensor]
 _Energy = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -68,15 +69,15 @@ def why_no_likelihood(target_point: Any) -> str | None:
 
 def _of_noise(target: Target) -> Likelihood:
     noise, std = target.point.cut_noise, target.noise_std or 0.0
-    if target.point.leaves == "input":  # the image as it is
-        features, rms = torch.nn.Identity(), 1.0
-    else:
-        features, rms = target.subject.model.features, target.subject.rms()
+    leaves_image = target.point.leaves == "input"  # as it is
+    features: _Map = torch.nn.Identity() if leaves_image else target.subject.model.features
+    rms = 1.0 if leaves_image else target.subject.rms()
     if noise is not None and noise.law == "laplace" and target.view.queries == 1 and std > 0:
         scale = std / math.sqrt(2)
 
         def laplace(x: Tensor, seen: Tensor) -> Tensor:
-            return (features(x) - seen).flatten(1).abs().sum(1) / scale
+            distance: Tensor = (features(x) - seen).flatten(1).abs().sum(1)
+            return distance / scale
 
         return Likelihood(laplace, "laplace", std / rms)
     std = std or _NOISELESS * rms
@@ -101,7 +102,8 @@ def _of_channel(target: Target) -> _Energy:
         mean, std = moments(x if stage.at == "input" else features(x))
         std = std.clamp(min=_SMALLEST)
         distance = ((seen.flatten(1) - mean) / std).square() * (queries / 2)
-        return (distance + std.log()).sum(1)
+        energy: Tensor = (distance + std.log()).sum(1)
+        return energy
 
     return heteroscedastic
 

@@ -87,7 +87,7 @@ class AttackOptions:
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name}: expected {' or '.join(values[1:])}, got {getattr(self, name)!r}")  # type: ignore[arg-type]
+                raise ValueError(f"{name}: expected {' or '.join(values[1:])}, got {getattr(self, name)!r}")
         if self.total_variation is not None and self.prior != "total_variation":
             raise ValueError("total_variation: a weight of map with prior total_variation; leave it out")
 

@@ -95,7 +95,7 @@ class PosteriorMode:
     def reconstruct(self, seen: Tensor, inputs: Tensor) -> Tensor:
         """Descend from the same start for all images, block by block."""
         with threads(self.target.threads):
-            return torch.cat([self._descend(block) for block in seen.split(BLOCK)])
+            return torch.cat([self._descend(block) for block in seen.split(BLOCK)])  # type: ignore[no-untyped-call]
 
     def _descend(self, seen: Tensor) -> Tensor:
         image, penalty, limit = self.parameters.image, self.parameters.penalty, self.parameters.limit
@@ -130,7 +130,9 @@ def _smooth(target: Target, weight: float) -> _Parameters:
     def penalty(u: Tensor) -> Tensor:
         x = image(u)
         down, right = x[..., 1:, :] - x[..., :-1, :], x[..., 1:] - x[..., :-1]
-        return weight * sum((d.square() + _SMOOTH).sqrt().flatten(1).sum(1) for d in (down, right))
+        return weight * torch.stack(
+            [(d.square() + _SMOOTH).sqrt().flatten(1).sum(1) for d in (down, right)]
+        ).sum(0)
 
     return _Parameters((low + high) / 2, image, penalty, lambda u: u.clamp(low, high))
 

@@ -95,7 +95,8 @@ class Ridge:
     @torch.no_grad()
     def reconstruct(self, seen: Tensor, inputs: Tensor) -> Tensor:
         """Apply the map."""
-        return self.module(seen).reshape(len(seen), *self.shape)
+        found: Tensor = self.module(seen)
+        return found.reshape(len(seen), *self.shape)
 
 
 def known_variance(target: Target) -> float:
