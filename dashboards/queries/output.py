@@ -4,12 +4,14 @@ import base64
 import json
 import math
 import re
+import shutil
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +32,8 @@ def write_result(table: pa.Table, output_format: str, output: Path | None = None
         table: What :func:`run_query` returned.
         output_format: ``table`` (aligned text, 6 significant digits, at most 1000 rows), ``markdown`` (a table for
             GitHub and notebooks, 4 significant digits, all rows), ``csv`` and ``json`` (all digits; lists in csv as
-            JSON text, bytes in both as base64; json has null for NaN) or ``parquet``.
+            JSON text, bytes in both as base64; json has null for NaN) or ``parquet``. On a terminal that is too narrow
+            a table says once what is the same in all rows, leaves out columns without a value, and goes on below.
         output: The file; an existing one is replaced at once or not at all.
 
     Raises:
@@ -45,7 +48,10 @@ def write_result(table: pa.Table, output_format: str, output: Path | None = None
     if output_format == "parquet" and sys.stdout.isatty():
         raise QueryError("parquet is not for a terminal; name a file with -o")
     sys.stdout.flush()
-    _WRITERS[output_format](table, sys.stdout.buffer)
+    if output_format == "table" and sys.stdout.isatty():
+        _write_table(table, sys.stdout.buffer, shutil.get_terminal_size().columns)
+    else:
+        _WRITERS[output_format](table, sys.stdout.buffer)
     sys.stdout.buffer.flush()
 
 
@@ -65,21 +71,65 @@ def escape_markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\g<0>", _CONTROL.sub(" ", text))
 
 
-def _write_table(table: pa.Table, stream: BinaryIO) -> None:
+class _Column(NamedTuple):
+    """What stands in a column: its name, a rule, and cells, all of one width."""
+
+    lines: list[str]
+
+    @classmethod
+    def of(cls, name: str, cells: list[str], *, is_number: bool) -> "_Column":
+        width = max(map(len, [name, *cells]))
+        return cls(
+            [one.rjust(width) if is_number else one.ljust(width) for one in (name, "-" * width, *cells)]
+        )
+
+    @property
+    def width(self) -> int:
+        return len(self.lines[0])
+
+
+def _write_table(table: pa.Table, stream: BinaryIO, width: int | None = None) -> None:
+    """Write aligned text; with a width, in parts that are no wider, if columns are not."""
     if table.column_names == ["explain_key", "explain_value"]:
         stream.write("\n".join(table.column("explain_value").to_pylist()).encode())
         return
-    shown = [
-        [cell_text(value) for value in column.to_pylist()] for column in table.slice(0, _TABLE_ROWS).columns
-    ]
-    widths = [max(map(len, [name, *cells])) for name, cells in zip(table.column_names, shown, strict=True)]
-    numeric = [is_number(field.type) for field in table.schema]
-    rows = [table.column_names, ["-" * width for width in widths], *zip(*shown, strict=True)]
-    for row in rows:
-        cells = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(row, widths, numeric, strict=True)]
-        stream.write(("  ".join(cells).rstrip() + "\n").encode())
+    cells = {
+        field.name: [cell_text(value) for value in column.to_pylist()]
+        for field, column in zip(table.schema, table.slice(0, _TABLE_ROWS).columns, strict=True)
+    }
+    columns = {
+        field.name: _Column.of(field.name, cells[field.name], is_number=is_number(field.type))
+        for field in table.schema
+    }
+    if width is not None and _width(columns.values()) > width and len(table) > 1:
+        same = {name: texts[0] for name, texts in cells.items() if len(set(texts)) == 1}
+        columns = {name: column for name, column in columns.items() if name not in same} or columns
+        told = [f"{name} {text}" for name, text in same.items() if text]
+        empty = [name for name, text in same.items() if not text]
+        for words, names in (("the same in all rows: ", told), ("without a value: ", empty)):
+            if names:
+                stream.write((textwrap.fill(words + ", ".join(names), width) + "\n\n").encode())
+    for number, part in enumerate(_parts(list(columns.values()), width or math.inf)):
+        stream.write(b"\n" * (number > 0))
+        for line in zip(*(column.lines for column in part), strict=True):
+            stream.write(("  ".join(line).rstrip() + "\n").encode())
     if len(table) > _TABLE_ROWS:
         stream.write(f"... {len(table) - _TABLE_ROWS} more rows; --format csv shows all\n".encode())
+
+
+def _width(columns: Iterable[_Column]) -> int:
+    return sum(column.width + 2 for column in columns) - 2
+
+
+def _parts(columns: list[_Column], width: float) -> Iterator[list[_Column]]:
+    """Columns that fit beside each other, one at least."""
+    part = list[_Column]()
+    for column in columns:
+        if part and _width([*part, column]) > width:
+            yield part
+            part = []
+        part.append(column)
+    yield part
 
 
 def _write_csv(table: pa.Table, stream: BinaryIO) -> None:

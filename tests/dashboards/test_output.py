@@ -118,3 +118,54 @@ def test_unknown_format_lists_the_known(tmp_path: Path) -> None:
 def test_explain_prints_its_plan(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     write_result(pa.table({"explain_key": ["physical_plan"], "explain_value": ["a\nb"]}), "table")
     assert capfdbinary.readouterr().out.decode().splitlines() == ["a", "b"]
+
+
+def narrow(
+    table: pa.Table, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> str:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    write_result(table, "table")
+    return capfdbinary.readouterr().out.decode()
+
+
+def test_a_narrow_terminal_is_told_once_what_is_the_same_and_the_rest_goes_on_below(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    table = pa.table(
+        {
+            "dataset": ["mnist", "mnist"],
+            "level": [0.25, 0.5],
+            "epsilon": pa.array([None, None], pa.float64()),
+            "a_long_name_of_a_column": [1, 2],
+            "another_long_name": ["x", "y"],
+        }
+    )
+    text = narrow(table, monkeypatch, capfdbinary)
+    assert text.splitlines() == [
+        "the same in all rows: dataset mnist",
+        "",
+        "without a value: epsilon",
+        "",
+        "level  a_long_name_of_a_column",
+        "-----  -----------------------",
+        " 0.25                        1",
+        "  0.5                        2",
+        "",
+        "another_long_name",
+        "-----------------",
+        "x",
+        "y",
+    ]
+    assert narrow(table.slice(0, 0), monkeypatch, capfdbinary).count("dataset") == 1
+    short = table.select(["dataset", "epsilon"])
+    assert narrow(short, monkeypatch, capfdbinary).splitlines()[0] == "dataset  epsilon"
+    assert max(map(len, narrow(table, monkeypatch, capfdbinary).splitlines())) <= 40
+
+
+def test_what_is_piped_has_every_column_in_every_row(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    wide = pa.table({f"column_{n:03}": ["same"] * 2 for n in range(50)})
+    write_result(wide, "table")
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert len(lines) == 4
+    assert lines[2].split() == ["same"] * 50
