@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from hushsweep.dashboards import tradeoff
-from hushsweep.sweeps import run
+from hushsweep.sweeps import plan, run
 from hushsweep.sweeps.cli import app
+from hushsweep.sweeps.progress import live_table
 from hushsweep.sweeps.reports import print_results
 from hushsweep.sweeps.sparklines import print_sparklines, sparkline
 from hushsweep.workers.measures import Accuracy
+from hushsweep.workers.progress import Progress
 
 SWEEP = """
 name: small
@@ -126,6 +130,22 @@ def test_the_summary_of_a_run_fits_80_columns_with_small_curves(spec: Path) -> N
     plain = lines_of(summary, spec, encoding="ascii")
     assert any(sparkline(accuracies, 1.0, ascii_only=True) in line for line in plain)
     assert "?" not in "".join(line for line in plain if line.startswith(("+", "|--")))
+
+
+def test_the_table_of_a_running_sweep_fits_80_columns_and_counts_failures(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(SWEEP.replace("name: small", f"name: {'long-' * 19}name"))
+    planned = plan(file, results=tmp_path / "none")
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
+    with live_table(planned, console) as report:
+        report(Progress(images=10**9, complete=1))
+        report(Progress(failed=1))
+        time.sleep(0.5)  # it is drawn four times a second
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    lines = re.split(r"[\r\n]", drawn)
+    assert max(map(len, lines)) <= 80
+    assert any(re.search(r"1 of 2 *│ *1 *│", line) for line in lines), lines
 
 
 def test_names_in_small_curves_are_text(spec: Path) -> None:
