@@ -29,8 +29,8 @@ ORDER BY image_index, kind, bound, level NULLS FIRST
 """
 TILE, GAP, LABEL = 1.35, 0.12, 1.55
 """Inches: a picture, the room between two, the words to the left of them."""
-_IMAGES, _LEVELS = 3, 6
-"""At most so many images and, evenly chosen, levels."""
+_IMAGES, _LEVELS, _TALL = 3, 6, 12
+"""At most so many images and, evenly chosen, levels; and so many rows of tiles, if there is more than one image."""
 _OTHERS = ("original", "mask", "transformed")
 """Kinds that show no bound."""
 _KINDS = {
@@ -74,7 +74,7 @@ def read_pictures(results: Path | str, sweep: str) -> list[Picture]:
 
 
 def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[Series]) -> Figure | None:
-    """Draw up to three images: the original, and by level one row per bound or attack; None when there is none.
+    """Draw one to three images: the original, and by level one row per bound or attack; None when there is none.
 
     A bound is drawn with its strongest search, and a point without a level in a column of its own.
     """
@@ -88,7 +88,8 @@ def pictures_figure(pictures: Sequence[Picture], curve: Curve, series: Sequence[
     if not own:
         return None
     count = Counter(one.image_index for one in own)  # those that most measures have drawn
-    images = sorted(sorted(count, key=lambda index: (-count[index], index))[:_IMAGES])
+    at_most = max(1, min(_IMAGES, _TALL // len({(one.kind, one.bound) for one in own})))
+    images = sorted(sorted(count, key=lambda index: (-count[index], index))[:at_most])
     levels: list[float | None] = [*spread(sorted({one.level for one in own if one.level is not None}))]
     levels = [*([None] if any(one.level is None for one in own) else []), *levels]
     order = list(labels)
