@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hushsweep.datasets.results import bucket_address, results_name
+from hushsweep.sweeps.attacked import print_attacks
 from hushsweep.sweeps.drops import print_drops
 from hushsweep.sweeps.progress import clock
 from hushsweep.sweeps.session import Summary
@@ -73,6 +74,8 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
         if bounds:
             _print_bounds(bounds, names, console)
             views.append("bounds")
+        if print_attacks(summary, names, console):
+            views.append("sandwich")
         if print_drops(summary, console):
             views.append("frontier")
     _next_steps(summary, spec, console, views)
@@ -189,6 +192,8 @@ def _next_steps(summary: Summary, spec: Path, console: Console, views: Sequence[
         names = [path.name for path in summary.figures]
         more = "".join(f", {name}" for name in names[1:4]) + (", ..." if len(names) > 4 else "")
         shown["picture"] = f"{folder / names[0]}{more}"
+    if "sandwich" in views:
+        shown["attacks"] = f"{program} query attacks{results}"
     if views:
         shown["choose"] = f"{program} query best --loss 0.01{results}"
     shown["rows"] = f"{place}/measurements/*.parquet (pandas, DuckDB, polars read them)"
