@@ -88,7 +88,11 @@ def test_a_reader_finds_a_key_by_searching(address: str, browser: Any, dark: boo
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 384) == dark
         visit.picture(f"docs-{'dark' if dark else 'light'}")
-        page.get_by_role("textbox", name="Search").fill("feature_cache_gb")
+        box = page.get_by_role("textbox", name="Search")
+        box.focus()
+        # what is asked before the index is there is never answered
+        page.locator(".md-search-result__meta", has_text="Type to start searching").wait_for(state="attached")
+        box.press_sequentially("feature_cache_gb")  # it is keys that are listened to
         page.locator(".md-search-result__link", has_text="Keys of a sweep file").first.click()
         page.wait_for_url("**/reference/sweep-file.html*")
         assert page.get_by_text("largest feature cache of one trial, GB").is_visible()
