@@ -26,7 +26,7 @@ PAGES = {
     "reproducing-hcr.md": ("mnist-bounds", "cifar10-bounds"),
     "ani.md": ("ani-mnist",),
     "differential-privacy.md": ("neuraldp-pneumonia",),
-    "attacks.md": ("attack-mnist", "attack-cifar10"),
+    "attacks.md": ("attack-mnist", "attack-cifar10", "attack-celeba"),
 }
 """Pages, and the sweeps without which their tables stay as they are."""
 ROWS = DOCS / "rows"
