@@ -6,6 +6,7 @@ from typing import Any
 
 from hushsweep.sweeps.identity import learns
 from hushsweep.sweeps.resolve import Setting
+from hushsweep.workers.attacks.reconstruction.posterior_mode import CHOSEN_ON
 from hushsweep.workers.bounds.search import SEARCHES
 from hushsweep.workers.measures import Bounds
 from hushsweep.workers.mechanisms import find_mechanism
@@ -15,8 +16,6 @@ _PASSES = {"large_step": 2 * 16 * 35, "two_point": 2 * 4 * 200}
 """Per image and noise level of the searches that no other level can use again: there and back, starts, steps."""
 _DECODER = ("queries", "masked", "epochs", "batch_size", "learning_rate", "training_precision", "levels")
 """Options that make one decoder another."""
-_CHOSEN_ON = {"gaussian": 3 * 16, "total_variation": 8 * 16}
-"""Descents on validation images by which the attack map chooses what is left open."""
 _INVERSE_ITERATION = 2 * 4
 """Solves of a round: both ways for every start."""
 
@@ -85,7 +84,7 @@ def _of_measure(measure: MeasureConfig, points: Sequence[PointConfig], setting: 
             return Estimate()
         # of a sandwich the image, the image moved and a blurred one; there and back
         inputs = options["draws"] * (3 if measure.name == "sandwich" else 1)
-        chosen_on = 0 if options["total_variation"] is not None else _CHOSEN_ON[options["prior"]]
+        chosen_on = 0 if options["total_variation"] is not None else CHOSEN_ON[options["prior"]]
         images = _images(options, setting) * inputs + chosen_on
         return Estimate(search_passes=images * 2 * options["steps"] * levels)
     # most searches are shared by all levels of a seed, Jacobians by all seeds

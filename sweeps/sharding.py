@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from hushsweep.sweeps.identity import learns
 from hushsweep.sweeps.resolve import Setting
 from hushsweep.workers.features import BLOCK
+from hushsweep.workers.measures.reconstruction import BLOCK as ATTACKED_TOGETHER
 from hushsweep.workers.trial import PointConfig
 
 _COSTLY = ("bounds", "hcr")
 """Measures that take a second and more per image, of some of the images."""
 _COSTLY_IMAGES = 4
 """Of theirs that are worth a worker: it loads the model first."""
-_ATTACKED_TOGETHER = 64
-"""Images that the attack map works on at once, whatever the shards."""
 
 
 def useful_shards(setting: Setting, points: Sequence[PointConfig]) -> int:
@@ -29,4 +28,4 @@ def useful_shards(setting: Setting, points: Sequence[PointConfig]) -> int:
         m.options["images"] for point in points for m in point.measures if m.options.get("attack") == "map"
     )
     descents = max((min(size, images) for images in attacked), default=0)
-    return max(1, size // BLOCK, costly // _COSTLY_IMAGES, descents // _ATTACKED_TOGETHER)
+    return max(1, size // BLOCK, costly // _COSTLY_IMAGES, descents // ATTACKED_TOGETHER)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -65,9 +65,26 @@ _HOW = (
 )
 
 
+class Attacks(NamedTuple):
+    """Rows of the views reconstructions and sandwich, of one sweep."""
+
+    rows: pa.Table
+    beside: pa.Table
+
+
+def read_attacks(results: Path | str, sweep: str) -> Attacks:
+    """Read what sections and caveats are about.
+
+    Raises:
+        StoreError: a file is damaged.
+    """
+    return Attacks(reconstructions(results, sweep), sandwich(results, sweep))
+
+
 def attack_sections(
     results: Path | str,
     sweep: str,
+    attacks: Attacks,
     curves: Sequence[Curve],
     pictures: Sequence[Picture],
     detailed: int | None,
@@ -77,6 +94,7 @@ def attack_sections(
     Args:
         results: The results folder.
         sweep: The sweep.
+        attacks: What is known of it.
         curves: Its curves, numbered from 1 on in names of figures.
         pictures: All pictures of the sweep.
         detailed: Number of curves with reconstructed images; all without it.
@@ -84,7 +102,7 @@ def attack_sections(
     Raises:
         StoreError: a file is damaged.
     """
-    rows, beside = reconstructions(results, sweep), sandwich(results, sweep)
+    rows, beside = attacks
     if rows.column("mse").null_count == len(rows) and len(beside) == 0:
         return []
     parts: list[Part] = [Words(_WORDS), *_figures(sweep, rows, beside, curves, pictures, detailed)]
@@ -183,13 +201,9 @@ def _by_curve(rows: pa.Table) -> defaultdict[str, list[dict[str, Any]]]:
     return found
 
 
-def attack_caveats(results: Path | str, sweep: str, curves: Sequence[Curve]) -> Iterator[str]:
-    """Say what attacks beside bounds must not be read as, and where a program is wrong.
-
-    Raises:
-        StoreError: a file is damaged.
-    """
-    rows, beside = reconstructions(results, sweep).to_pylist(), sandwich(results, sweep).to_pylist()
+def attack_caveats(attacks: Attacks, curves: Sequence[Curve]) -> Iterator[str]:
+    """Say what attacks beside bounds must not be read as, and where a program is wrong."""
+    rows, beside = (table.to_pylist() for table in attacks)
     names = {curve.curve_id: escape_markdown(curve.name) for curve in curves}
     flagged = defaultdict[tuple[str, str], list[dict[str, Any]]](list)
     for row in beside:

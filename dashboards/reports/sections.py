@@ -36,7 +36,7 @@ from hushsweep.dashboards.figures.pictures import Picture
 from hushsweep.dashboards.promises import is_bound, place, promise
 from hushsweep.dashboards.queries import bounds, dp, frontier, overview, privacy, run_query, tradeoff
 from hushsweep.dashboards.queries.output import escape_markdown
-from hushsweep.dashboards.reports.attacks import attack_caveats, attack_sections
+from hushsweep.dashboards.reports.attacks import Attacks, attack_caveats, attack_sections, read_attacks
 from hushsweep.dashboards.reports.dp import dp_sections
 from hushsweep.dashboards.reports.model import Figure, Part, Points, Section, Text, Words
 from hushsweep.dashboards.reports.privacy import privacy_sections
@@ -132,6 +132,7 @@ def read_sections(results: Path | str, sweep: str, *, detailed: int | None = Non
         sections.append(_failures(results, sweep))
     utility = tradeoff(results, sweep)
     series = read_series(results, sweep)
+    attacks = read_attacks(results, sweep)
     if is_computed:
         sections[0].parts.extend(_overview(results, sweep, utility, curves))
         trade = privacy_sections(results, sweep)
@@ -141,11 +142,11 @@ def read_sections(results: Path | str, sweep: str, *, detailed: int | None = Non
             sections += _accuracy(results, sweep, utility)
         sections += _differential_privacy(results, sweep)
         pictures = read_pictures(results, sweep)
-        sections += attack_sections(results, sweep, curves, pictures, detailed)
+        sections += attack_sections(results, sweep, attacks, curves, pictures, detailed)
         sections += _bounds(results, sweep)
         of_bounds = [one for one in pictures if one.kind != "reconstruction"]
         sections += _of_curves(results, sweep, curves, series, utility, of_bounds, detailed)
-    sections += _caveats(results, sweep, curves, series)
+    sections += _caveats(results, sweep, curves, series, attacks)
     sections.append(Section("Provenance", [table(results, _PROVENANCE.format(sweep=quote(sweep)))]))
     text = Store(results, create=False).spec_text(sweep)
     if text:
@@ -369,7 +370,11 @@ def _holds_for(told: Sequence[str]) -> str:
 
 
 def _caveats(
-    results: Path | str, sweep: str, curves: Sequence[Curve], series: dict[str, list[Series]]
+    results: Path | str,
+    sweep: str,
+    curves: Sequence[Curve],
+    series: dict[str, list[Series]],
+    attacks: Attacks,
 ) -> list[Section]:
     """Say what the numbers must not be read as."""
     told = {row["caveat"] for curve in curves for row in curve.rows.to_pylist() if row["caveat"]}
@@ -399,7 +404,7 @@ def _caveats(
             "Maps and histograms show one noise level and the strongest search of each bound; pictures clip to the "
             "valid grey levels."
         )
-    points += attack_caveats(results, sweep, curves)
+    points += attack_caveats(attacks, curves)
     if any(row["mi_knn"] is not None for row in privacy(results, sweep).to_pylist()):
         points.append(
             "`mi_knn`, the estimate by nearest neighbours that papers on learned noise report, is biased and bounds "

@@ -5,28 +5,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tests_support import ended_run
 
 from hushsweep.sweeps.attacked import print_attacks
-from hushsweep.sweeps.session import Summary
 from tests.dashboards.attack_rows import BLIND, bound, error, fill_attacks
 from tests.dashboards.conftest import LEVELS, fill_folder
 
 
 def printed(root: Path, sweep: str, names: dict[str, str]) -> tuple[bool, str]:
-    summary = Summary(
-        sweep=sweep,
-        results=root,
-        wanted=1,
-        existing=1,
-        computed=0,
-        missing=0,
-        failures=(),
-        images=0,
-        seconds=1.0,
-        interrupted=False,
-        figures=(),
-        mirrored="off",
-    )
+    summary = ended_run(root, sweep)
     stream = io.StringIO()
     return print_attacks(summary, names, Console(file=stream, width=80)), stream.getvalue()
 

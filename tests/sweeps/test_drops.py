@@ -4,29 +4,16 @@ import io
 from pathlib import Path
 
 from rich.console import Console
+from tests_support import ended_run
 
 from hushsweep.datasets.results import Store
 from hushsweep.sweeps.drops import print_drops
-from hushsweep.sweeps.session import Summary
 from tests.dashboards.conftest import fill_folder
 from tests.dashboards.privacy_rows import fill_learned, learned_points
 
 
 def printed(store: Store, sweep: str) -> tuple[bool, str]:
-    summary = Summary(
-        sweep=sweep,
-        results=store.root,
-        wanted=1,
-        existing=1,
-        computed=0,
-        missing=0,
-        failures=(),
-        images=0,
-        seconds=1.0,
-        interrupted=False,
-        figures=(),
-        mirrored="off",
-    )
+    summary = ended_run(store.root, sweep)
     text = io.StringIO()
     return print_drops(summary, Console(file=text, width=80)), text.getvalue()
 

@@ -32,6 +32,11 @@ _AT_FIRST = 1.0
 _COOLING = 0.8
 """Of the steps: so long the assumed noise falls."""
 _TRIED_ON = 16
+CHOSEN_ON: dict[Prior, int] = {
+    "gaussian": len(_EXTRA) * _TRIED_ON,
+    "total_variation": (len(_GRID) + len(_EXTRA) - 1) * _TRIED_ON,
+}
+"""Descents on validation images by which what is left open is chosen, at most."""
 _SMOOTH = 1e-8
 
 
