@@ -109,13 +109,27 @@ class Cluster:
             return [root, *root.children(recursive=True)]
         return []
 
-    def runs_trial(self, host: str) -> bool:
-        """Whether a worker of the node is at a trial."""
+    def trials(self, host: str) -> list[psutil.Process]:
+        """The node's workers that are at a trial."""
+        found = []
         for process in self.processes(host):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if "ray::ImplicitFunc" in " ".join(process.cmdline()):
-                    return True
-        return False
+                    found.append(process)
+        return found
+
+    def runs_trial(self, host: str) -> bool:
+        """Whether a worker of the node is at a trial."""
+        return bool(self.trials(host))
+
+    def hold(self, host: str) -> bool:
+        """Let the node's workers at trials stand still, so that another node gets work; say whether there are any."""
+        return bool([process.suspend() for process in self.trials(host)])
+
+    def release(self, host: str) -> None:
+        """Let them go on."""
+        for process in self.trials(host):
+            process.resume()
 
     def kill(self, host: str) -> None:
         """Kill all processes of a node, as a power cut would."""

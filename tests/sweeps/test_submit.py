@@ -166,10 +166,13 @@ def test_imagenet_dithering_outlives_a_node(nodes: Cluster, data_root: Path, tmp
     nodes.start_node(OTHER)
     nodes.wait_for_node(OTHER)
     job = follow(nodes, path, results)
-    wait_for(lambda: job.poll() is not None or (nodes.runs_trial(HEAD) and nodes.runs_trial(OTHER)))
+    # else the quicker node does all of so little work before the other has imported torch
+    wait_for(lambda: job.poll() is not None or all([nodes.hold(HEAD), nodes.hold(OTHER)]))
     assert job.poll() is None, job.communicate()[0]
+    nodes.release(OTHER)
     wait_for(lambda: any(nodes.cache(OTHER).glob("images/*/*")))  # it has read images of its own
     nodes.kill(OTHER)
+    nodes.release(HEAD)
     output, _ = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0, output
     assert_same_rows(reference, results)
