@@ -169,6 +169,7 @@ def curves_view(experiment_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs?{urlencode(view, quote_via=quote)}"
 
 
-def artifacts_view(experiment_id: str, run_id: str) -> str:
-    """Where below MLflow's address the artifacts of a run are shown."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts?{urlencode(_FOR_NETWORKS)}"
+def artifacts_view(experiment_id: str, run_id: str, file: str = "") -> str:
+    """Where below MLflow's address the artifacts of a run are shown, or one file of them."""
+    chosen = f"/{quote(file)}" if file else ""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts{chosen}?{urlencode(_FOR_NETWORKS)}"

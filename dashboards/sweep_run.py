@@ -18,13 +18,16 @@ from hushsweep.dashboards.figures import draw_epsilons, draw_privacy, draw_trade
 from hushsweep.dashboards.queries import run_query
 from hushsweep.dashboards.queries.output import escape_markdown, markdown_table, write_result
 from hushsweep.dashboards.queries.ready_made import ready_made
+from hushsweep.dashboards.reports import write_report
 from hushsweep.dashboards.runs import DIGEST_TAG, NOTE_TAG, STORE_TAG, is_finished, milliseconds
 from hushsweep.dashboards.server import artifacts_view, curves_view
 from hushsweep.dashboards.status import SweepStatus, sweep_status
-from hushsweep.datasets.results import Store
+from hushsweep.datasets.results import Store, StoreError
 
 SWEEP_TAG, MODEL_TAG = "hushsweep.sweep", "hushsweep.weights_digest"
-_SHOWN_AS = 2
+REPORT = "report.html"
+"""The artifact that ``hushsweep report SWEEP -o report.html`` writes as well."""
+_SHOWN_AS = 3
 """Raise it when the same rows are to make another run."""
 _TABLES = ("overview", "best")
 """Ready-made queries whose answers lie beside the run."""
@@ -96,13 +99,12 @@ class SweepRun:
         )
         with tempfile.TemporaryDirectory(prefix="hushsweep-mirror-") as folder:
             self._write_tables(Path(folder))
-            if (
-                state != "RUNNING"
-            ):  # pictures take seconds, and while it runs there are those of the dashboard
+            if state != "RUNNING":  # these take seconds, and while it runs there is the dashboard
                 self._draw(Path(folder))
+            reported = state != "RUNNING" and self._report(Path(folder))
             self.client.log_artifacts(self.run_id, folder)
         experiment_id = self.run.info.experiment_id
-        note = self._note(status)
+        note = self._note(status, reported=reported)
         self.client.set_tag(self.run_id, NOTE_TAG, note)
         self.client.set_experiment_tag(experiment_id, NOTE_TAG, note)
         if state == "RUNNING":
@@ -124,7 +126,14 @@ class SweepRun:
             with contextlib.suppress(ValueError):  # nothing that this picture could show
                 draw(self.store.root, self.sweep, folder)
 
-    def _note(self, status: SweepStatus) -> str:
+    def _report(self, folder: Path) -> bool:
+        """Lay the report of the sweep beside its pictures; say whether there is one."""
+        with contextlib.suppress(StoreError):  # nothing was computed and nothing failed yet
+            write_report(self.store.root, self.sweep, folder / REPORT)
+            return True
+        return False
+
+    def _note(self, status: SweepStatus, *, reported: bool) -> str:
         """What the sweep is and how far, with what a reader looks for first, in Markdown."""
         experiment_id = self.run.info.experiment_id
         rest = {"failed": status.failed, "missing": status.missing}
@@ -135,6 +144,8 @@ class SweepRun:
             f"[Curves]({curves_view(experiment_id)}), a run each, whose steps are the levels · "
             f"[Pictures and tables]({artifacts_view(experiment_id, self.run_id)})"
         ]
+        if reported:
+            words[0] += f" · [Report]({artifacts_view(experiment_id, self.run_id, REPORT)}), a page to mail"
         if told := ((self.store.plan(self.sweep) or {}).get("spec") or {}).get("description"):
             words.append(escape_markdown(str(told)))
         words += [

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from hushsweep.dashboards.curves import read_curves
-from hushsweep.dashboards.queries import overview, privacy, tradeoff
+from hushsweep.dashboards.queries import one_moment, overview, privacy, tradeoff
 from hushsweep.dashboards.queries.connection import ask
 from hushsweep.dashboards.queries.run import require_sweep
 from hushsweep.dashboards.server import (
@@ -116,10 +116,11 @@ def mirror(
             client = MlflowClient(report.tracking_uri)
             for name in store.sweeps() if sweep is None else [sweep]:
                 experiment_id = _experiment(client, store, name, is_local=tracking_uri is None)
-                for change in _mirror_sweep(
-                    client, store, name, experiment_id, rebuild=rebuild, running=running
-                ):
-                    report = replace(report, **{change: getattr(report, change) + 1})
+                with one_moment(store.root):
+                    for change in _mirror_sweep(
+                        client, store, name, experiment_id, rebuild=rebuild, running=running
+                    ):
+                        report = replace(report, **{change: getattr(report, change) + 1})
         except (MlflowException, SQLAlchemyError, OSError) as error:
             return replace(report, error=" ".join(str(error).split())[:500])
     return report

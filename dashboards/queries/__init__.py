@@ -6,6 +6,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from hushsweep.dashboards.queries.connection import connect as connect
+    from hushsweep.dashboards.queries.connection import one_moment as one_moment
     from hushsweep.dashboards.queries.output import write_result as write_result
     from hushsweep.dashboards.queries.ready_made import ready_made as ready_made
     from hushsweep.dashboards.queries.run import QueryError as QueryError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "connection": ["connect"],
+        "connection": ["connect", "one_moment"],
         "output": ["write_result"],
         "ready_made": ["ready_made"],
         "run": [

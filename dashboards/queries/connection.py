@@ -3,7 +3,9 @@
 import contextlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.resources import files
 from pathlib import Path
 
@@ -121,6 +123,76 @@ def ask(results: Path | str, sql: str, **parameters: object) -> pa.Table:
         raise StoreError(f"{one_sentence(error)}; move that file away and run the sweep again") from error
 
 
+class _Moment:
+    """The connection that serves a block of :func:`one_moment`, opened when first asked."""
+
+    def __init__(self, results: str) -> None:
+        self.results = results
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def asked(
+        self, variables: Mapping[str, str | float | None] | None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend the connection to one statement; one that ends with a missing file takes it along."""
+        if self._connection is None:
+            self._connection = connect(self.results)
+        try:
+            for name, value in (variables or {}).items():
+                self._connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
+            yield self._connection
+            for name in variables or {}:
+                self._connection.execute(f"RESET VARIABLE {name}")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+_MOMENT: ContextVar[_Moment | None] = ContextVar("moment", default=None)
+
+
+@contextmanager
+def one_moment(results: Path | str) -> Iterator[None]:
+    """Answer all that this thread asks of `results` in the block over the files of one moment.
+
+    Setting a connection up takes longer than most answers; and a page made of many says the same in all its parts,
+    also while a sweep runs. Results in a bucket are asked one by one: each fetches no more than it reads.
+    """
+    outer = _MOMENT.get()
+    if (outer is not None and outer.results == str(results)) or _is_bucket(results):
+        yield
+        return
+    moment = _Moment(str(results))
+    token = _MOMENT.set(moment)
+    try:
+        yield
+    finally:
+        _MOMENT.reset(token)
+        moment.close()
+
+
+def _is_bucket(results: Path | str) -> bool:
+    return bucket_of(Store(results, create=False).root / "measurements") is not None
+
+
+@contextmanager
+def _connected(
+    results: Path | str, variables: Mapping[str, str | float | None] | None, statement: str | None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    moment = _MOMENT.get()
+    if moment is not None and moment.results == str(results):
+        with moment.asked(variables) as connection:
+            yield connection
+    else:
+        with connect(results, variables, statement) as connection:
+            yield connection
+
+
 def answer(
     results: Path | str,
     sql: str | duckdb.Statement,
@@ -128,7 +200,7 @@ def answer(
     variables: Mapping[str, str | float | None] | None = None,
     parameters: Mapping[str, object] | None = None,
 ) -> pa.Table:
-    """Answer a statement over the files that count at one moment.
+    """Answer a statement over the files that count at one moment, in :func:`one_moment` at that of the block.
 
     A file that was merged with others while they were read is looked for again.
 
@@ -139,7 +211,7 @@ def answer(
     text: str | None = sql if isinstance(sql, str) else sql.query
     for attempt in range(ATTEMPTS):
         try:
-            with connect(results, variables, text) as connection:
+            with _connected(results, variables, text) as connection:
                 return connection.sql(sql, params=parameters or None).to_arrow_table()
         except duckdb.CatalogException:
             if text is None:

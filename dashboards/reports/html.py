@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -50,7 +51,7 @@ def write_html(sections: Sequence[Section]) -> bytes:
     """
     charts = list[dict[str, Any]]()
     body = "\n".join(_section(section, charts) for section in sections)
-    vega = [vl_convert.javascript_bundle()] if charts else []  # type: ignore[call-arg]  # what it is called by is optional
+    vega = [_vega()] if charts else []
     scripts = [_script(text) for text in (*vega, _own("page.js"))]
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
@@ -64,6 +65,11 @@ def write_html(sections: Sequence[Section]) -> bytes:
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
     return page.encode()
+
+
+@cache
+def _vega() -> str:
+    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # what it is called by is optional
 
 
 def _own(name: str) -> str:

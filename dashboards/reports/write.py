@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hushsweep.dashboards.charts import FORMATS, save_chart
 from hushsweep.dashboards.figures import save_figure
+from hushsweep.dashboards.queries import one_moment
 from hushsweep.dashboards.reports.html import write_html
 from hushsweep.dashboards.reports.markdown import write_markdown
 from hushsweep.dashboards.reports.model import Figure, Section
@@ -51,17 +52,18 @@ def write_report(
     if unknown:
         raise StoreError(f"unknown format {unknown[0]!r} of figures; known: {', '.join(FORMATS)}")
     is_page = output.suffix.lower() in (".html", ".htm")
-    sections = read_sections(results, sweep, detailed=_DETAILED if is_page else None)
-    if is_page:
-        page = write_html(sections)
-        write_atomically(output, lambda stream: stream.write(page))
-        written = Report(output, ())
-    else:
-        written = _write_folder(sections, output)
-    if figures is None:
-        return written
-    everything = read_sections(results, sweep) if is_page else sections
-    return Report(written.page, (*written.figures, *_write_figures(everything, Path(figures), formats)))
+    with one_moment(results):
+        sections = read_sections(results, sweep, detailed=_DETAILED if is_page else None)
+        if is_page:
+            page = write_html(sections)
+            write_atomically(output, lambda stream: stream.write(page))
+            written = Report(output, ())
+        else:
+            written = _write_folder(sections, output)
+        if figures is None:
+            return written
+        everything = read_sections(results, sweep) if is_page else sections
+        return Report(written.page, (*written.figures, *_write_figures(everything, Path(figures), formats)))
 
 
 def _write_folder(sections: Sequence[Section], folder: Path) -> Report:

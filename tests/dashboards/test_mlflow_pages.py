@@ -100,6 +100,17 @@ def test_a_sweep_explains_itself(pages: tuple[Path, int], browser: "Browser") ->
         assert drawn.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 500
 
 
+def test_a_sweep_leads_to_its_report(pages: tuple[Path, int], browser: "Browser") -> None:
+    """MLflow shows the page in a frame that may run its scripts and nothing else: the charts are drawn there."""
+    results, port = pages
+    (best, *_) = run_query(results, ready_made()["best"], sweep=SWEEP).to_pylist()
+    with opened(browser, of_sweep(results, port, run=True)) as visit:
+        shown = followed(visit.page, "Report").frame_locator("iframe")
+        shown.get_by_role("heading", name=SWEEP).wait_for()
+        shown.locator("canvas, svg.marks").first.wait_for()
+        shown.get_by_text(f"{best['hcr_std']:.4g}", exact=True).first.wait_for()
+
+
 def test_curves_are_drawn_over_their_levels(pages: tuple[Path, int], browser: "Browser") -> None:
     """At the address that hushsweep ui prints, to which the description of the sweep leads as well."""
     results, port = pages

@@ -186,7 +186,7 @@ def test_a_sweep_is_a_run_above_its_curves(mirrored: tuple[Store, MirrorReport])
         "missing": 0,
     }
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-    assert names == {"sweep.yaml", "overview.csv", "best.csv", "tradeoff.png"}
+    assert names == {"sweep.yaml", "overview.csv", "best.csv", "tradeoff.png", "report.html"}
     table = csv.read_csv(client.download_artifacts(run.info.run_id, "overview.csv"))
     assert len(table) == 20
     note = run.data.tags["mlflow.note.content"]
