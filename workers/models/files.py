@@ -8,7 +8,8 @@ import socket
 import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.models.architectures import Published
 
+_ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -75,6 +77,28 @@ def read_state(path: Path, *, part: Literal["client", "server"] | None = None) -
         own = {name: tensor for name, tensor in state.items() if name.startswith(f"{part}.")}
         return {name.removeprefix(f"{part}."): tensor for name, tensor in own.items()} or state
     return state
+
+
+@contextmanager
+def tensors_only(path: Path) -> Iterator[None]:
+    """Keep libraries that read the published file `path` from unpickling: torch.hub does unless torch is told otherwise.
+
+    Raises:
+        PlugInError: the file holds anything but tensors, or is damaged.
+    """
+    # a whole process's setting, but one that can only make other threads safer meanwhile
+    before = os.environ.get(_ONLY_TENSORS)
+    os.environ[_ONLY_TENSORS] = "1"
+    try:
+        yield
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise PlugInError(f"published weights {str(path)!r} cannot be read: {reason}; delete the file") from error
+    finally:
+        if before is None:
+            del os.environ[_ONLY_TENSORS]
+        else:
+            os.environ[_ONLY_TENSORS] = before
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torchvision import models
 from hushsweep.workers.errors import PlugInError, unknown_name
 from hushsweep.workers.models.architectures import Preset, Published, hub_checkpoint
 from hushsweep.workers.models.cuts import Cut
+from hushsweep.workers.models.files import tensors_only
 from hushsweep.workers.models.graphs import Trace, cut_graph, trace
 
 DEFAULT = "pretrained"
@@ -81,7 +82,9 @@ class TorchvisionArchitecture:
         """As torchvision builds it from the file, which it finds in its cache."""
         del side
         entry = models.get_model_weights(self.short_name)[published.label]
-        return _with_channels(models.get_model(self.short_name, weights=entry), in_channels)
+        with tensors_only(published.path):
+            network = models.get_model(self.short_name, weights=entry)
+        return _with_channels(network, in_channels)
 
     def natural_cut(self, network: nn.Module) -> Cut:
         """Before the pooling; Swin: before the norm; ViT: the encoder's output; SqueezeNet: ``features``."""

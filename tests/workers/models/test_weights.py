@@ -363,6 +363,19 @@ def test_torchvisions_published_file_is_used(tmp_path, monkeypatch, resnet, info
         check_model(config_of("torchvision/squeezenet1_1", "pretrained"), info_of(classes=10))
 
 
+def test_a_file_in_the_place_of_torchvisions_cannot_run_code(tmp_path, monkeypatch):
+    """Whose first digits of the digest are right, which a stranger can arrange."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    architecture, mark = find_architecture("torchvision/squeezenet1_1"), tmp_path / "it-ran"
+    published = architecture.published("pretrained")
+    published.path.parent.mkdir()
+    torch.save({"features.0.weight": Bomb(mark)}, published.path)
+    with pytest.raises(PlugInError, match=r"published weights .*\.pth' cannot be read: Weights only load failed"):
+        architecture.build_published(published, in_channels=3, side=224)
+    assert not mark.exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
 def test_timms_published_file_is_used(tmp_path):
     """From a folder as Hugging Face lays it out, in a process that cannot reach a network."""
     torch.manual_seed(6)
