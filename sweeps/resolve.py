@@ -46,6 +46,7 @@ from hushsweep.workers.models import (
     input_transform,
     is_path,
 )
+from hushsweep.workers.models.files import fetch as fetch_weights
 from hushsweep.workers.training import WEIGHTS_MADE_HERE, same_classes, weights_digest
 from hushsweep.workers.trial import MeasureConfig, StageConfig
 
@@ -137,6 +138,7 @@ def resolve_sweep(
     grid = expand(spec, source.folder, problems)
     device = device or _device(spec, problems)
     settings = list(_settings(grid, device, problems, fetch=fetch))
+    _check_measures(grid, problems, fetch=fetch)
     if problems:
         raise source.report(problems)
     calibrations = _calibrations(settings, grid.chains, problems)
@@ -151,6 +153,18 @@ def resolve_sweep(
         for point in _points(setting, identity, stages, grid.seeds, measures):
             points.setdefault(point.point_id, point)
     return Resolved(list(points.values()), _searches(settings, grid))
+
+
+def _check_measures(grid: Grid, problems: list[Problem], *, fetch: bool) -> None:
+    """Find measures that need published weights of their own which are not to be had."""
+    for place, measure in enumerate(grid.measures):
+        published = getattr(find_measure(measure.name)(**measure.options), "published", None)
+        if published is None or not (fetch or published.path.is_file()):
+            continue
+        try:
+            fetch_weights(published)
+        except PlugInError as error:
+            problems.append(Problem(("measures", place), str(error)))
 
 
 def _searches(settings: list[Setting], grid: Grid) -> list[Searched]:

@@ -27,6 +27,7 @@ _NUMBERS = (
     "mse_worst_off",
     "psnr",
     "ssim",
+    "lpips",
     "recognised",
     "reidentified",
     "candidates",
@@ -48,7 +49,8 @@ ORDER BY {order}
 _WORDS = (
     "`mse` is the mean squared error per pixel of what the attack makes of an image, in normalised pixels squared, "
     "`mse_worst_off` the same over the 5 % of images that are reconstructed best, `mse_blind` that of someone who "
-    "sees nothing and answers with the mean training image; `psnr` in dB. `recognised` is the share of reconstructions "
+    "sees nothing and answers with the mean training image; `psnr` in dB; `lpips` is what a trained network sees "
+    "between the two (0: nothing). `recognised` is the share of reconstructions "
     "that the network under attack gives the true label, `reidentified` that of images found again among the "
     "`candidates`, `secondary` that of secondary labels read off the reconstruction; `n` counts images. The error of "
     "an attack is what this program reached: another may come closer."

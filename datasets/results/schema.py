@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 STATUSES = ("complete", "failed", "not_applicable", "stopped")
 
 _TEXT, _INT, _INT32, _FLOAT = pa.string(), pa.int64(), pa.int32(), pa.float64()
@@ -430,6 +430,12 @@ _RECONSTRUCTION = (
     Column("mse_grey", _FLOAT, "grey level^2", "The same in grey levels 0..255."),
     Column("psnr", _FLOAT, "dB", "Mean over draws of 10 log10(255^2 / mse_grey), at most 100."),
     Column("ssim", _FLOAT, "", "Mean over draws of the structural similarity; null below 11 pixels a side."),
+    Column(
+        "lpips",
+        _FLOAT,
+        "",
+        "Mean over draws of the perceptual distance; null where that was not asked, or images are too small.",
+    ),
     Column(
         "recognised",
         _INT32,

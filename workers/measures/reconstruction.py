@@ -12,6 +12,12 @@ from torch import Tensor
 
 from hushsweep.workers.attacks.reconstruction import Knowledge, Reconstructor, image_errors
 from hushsweep.workers.attacks.reconstruction.options import AttackOptions
+from hushsweep.workers.attacks.reconstruction.perceptual import (
+    LEAST,
+    Network,
+    perceptual_distance,
+    perceptual_weights,
+)
 from hushsweep.workers.attacks.training import Attack, trained_attacker
 from hushsweep.workers.attacks.view import View
 from hushsweep.workers.devices import threads
@@ -21,6 +27,8 @@ from hushsweep.workers.measures.accuracy import mean_statistic
 from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic, Subject, reports, row_schema
 from hushsweep.workers.measures.information import evenly
 from hushsweep.workers.measures.pictures import picture
+from hushsweep.workers.models.architectures import Published
+from hushsweep.workers.models.files import fetch
 
 BLOCK = 64
 """Images that are attacked together, whatever the batch size or the shards: no rounding then depends on them."""
@@ -42,8 +50,21 @@ class Reconstruction(AttackOptions):
     """Images among which the true one is to be found again, as the nearest to the reconstruction."""
     secondary: bool = False
     """Also let a network that was trained on clean images read the secondary label off the reconstruction."""
+    lpips: Network | None = None
+    """Also the perceptual distance that torchvision's alex, vgg or squeeze sees, whose published weights have to be on
+    the machine or can be fetched."""
     pictures: int = field(default=0, metadata={"ge": 0})
     """Keep so many of the images, evenly spaced, and their reconstructions."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lpips not in (None, *LEAST):
+            raise ValueError(f"lpips: expected {', '.join(LEAST)}, or null for none, got {self.lpips!r}")
+
+    @property
+    def published(self) -> Published | None:
+        """Weights that this measure needs besides the model's."""
+        return None if self.lpips is None else perceptual_weights(self.lpips)
 
     def inapplicable(self, point: FittedPoint) -> str | None:
         """Some attacks need a known law of the noise, a mask, or noise to average over."""
@@ -73,13 +94,18 @@ class Reconstruction(AttackOptions):
         best = np.sort(mse)[: max(1, round(_WORST_OFF * len(mse)))]
         why = f"of the {len(best)} images that are reconstructed best"
         found.append(Statistic("mse_worst_off", float(best.mean()), _PIXEL, len(best), None, why))
-        for name, unit in (("mse_grey", "grey level^2"), ("psnr", "dB"), ("ssim", "")):
+        none = {"ssim": "images are smaller than SSIM's window of 11 pixels"}
+        if self.lpips is not None:
+            least = LEAST[self.lpips]
+            none["lpips"] = (
+                f"{self.lpips} looks at images of 1 or 3 channels with at least {least} pixels a side"
+            )
+        for name, unit in (("mse_grey", "grey level^2"), ("psnr", "dB"), *((name, "") for name in none)):
             values = rows[name].drop_null().to_numpy()
             if len(values):
                 found.append(mean_statistic(name, values, unit))
             else:
-                reason = "images are smaller than SSIM's window of 11 pixels"
-                found.append(Statistic(name, None, "", rows.num_rows, None, reason))
+                found.append(Statistic(name, None, "", rows.num_rows, None, none[name]))
         draws = rows["draws"].to_numpy()
         found.append(mean_statistic("recognised", rows["recognised"].to_numpy() / draws, "fraction"))
         number = rows["candidates"][0].as_py()
@@ -124,6 +150,8 @@ class _Run:
             try:
                 attack = options.fit(options.target(self._knowledge, point))
                 reader = self._reader(point) if options.secondary else None
+                if (weights := options.published) is not None:
+                    fetch(weights)
             except PlugInError as error:
                 rows = [row for block in blocks for row in self._failed(point, block, str(error))]
                 return pa.Table.from_pylist(rows, schema=row_schema("per_image/reconstruction"))
@@ -169,6 +197,10 @@ class _Run:
             found = clipped(attack.reconstruct(seen, truth), model)
             errors = image_errors(found, truth, mean=model.mean, std=model.std)
             new = {name: value for name, value in errors._asdict().items() if value is not None}
+            if options.lpips is not None:
+                pixels = (x * model.std + model.mean for x in (found, truth))
+                if (distance := perceptual_distance(options.lpips, *pixels)) is not None:
+                    new["lpips"] = distance
             new["recognised"] = model.head(model.features(found)).argmax(1).eq(labels)
             new["reidentified"] = self._reidentified(found, truth, candidates, block)
             if reader is not None:
@@ -184,7 +216,7 @@ class _Run:
             values: dict[str, Any] = {name: column[row] for name, column in columns.items()}
             for name in ("recognised", "reidentified", "secondary_hits"):
                 values[name] = int(values[name]) if name in values else None
-            for name in ("mse", "mse_grey", "psnr", "ssim"):
+            for name in ("mse", "mse_grey", "psnr", "ssim", "lpips"):
                 values[name] = values[name] / options.draws if name in values else None
             rows.append(
                 {

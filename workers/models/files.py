@@ -81,7 +81,7 @@ def read_state(path: Path, *, part: Literal["client", "server"] | None = None) -
 
 @contextmanager
 def tensors_only(path: Path) -> Iterator[None]:
-    """Keep libraries that read the published file `path` from unpickling: torch.hub does unless torch is told otherwise.
+    """Keep libraries that read the published file `path` from unpickling, which torch.hub does unless torch is told.
 
     Raises:
         PlugInError: the file holds anything but tensors, or is damaged.
@@ -93,7 +93,9 @@ def tensors_only(path: Path) -> Iterator[None]:
         yield
     except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise PlugInError(f"published weights {str(path)!r} cannot be read: {reason}; delete the file") from error
+        raise PlugInError(
+            f"published weights {str(path)!r} cannot be read: {reason}; delete the file"
+        ) from error
     finally:
         if before is None:
             del os.environ[_ONLY_TENSORS]

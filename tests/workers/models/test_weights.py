@@ -370,7 +370,9 @@ def test_a_file_in_the_place_of_torchvisions_cannot_run_code(tmp_path, monkeypat
     published = architecture.published("pretrained")
     published.path.parent.mkdir()
     torch.save({"features.0.weight": Bomb(mark)}, published.path)
-    with pytest.raises(PlugInError, match=r"published weights .*\.pth' cannot be read: Weights only load failed"):
+    with pytest.raises(
+        PlugInError, match=r"published weights .*\.pth' cannot be read: Weights only load failed"
+    ):
         architecture.build_published(published, in_channels=3, side=224)
     assert not mark.exists()
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
