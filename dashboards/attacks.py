@@ -1,4 +1,4 @@
-"""Errors of attacks, and bounds on them, along a curve: the lines of its picture."""
+"""Errors of attacks, and bounds on them, along a curve: the panels of its picture, each about one quantity."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -30,37 +30,90 @@ class Line:
     images: int
 
 
-def lines_of(attacks: Sequence[Mapping[str, Any]], bounds: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """Lines of one curve, bounds before attacks; what a logarithmic axis cannot show is left out.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Panel:
+    """Lines of one quantity: like beside like.
+
+    Attributes:
+        about: What the squared error is that of, or averaged over.
+        lines: Bounds before attacks; never empty.
+    """
+
+    about: str
+    lines: list[Line]
+
+
+def panels_of(attacks: Sequence[Mapping[str, Any]], bounds: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """Panels of one curve: the error on images, then the average that each bound for every estimator is about.
+
+    What a logarithmic axis cannot show is left out, and so is a panel of which nothing is left. A name means the same
+    attack in all panels.
 
     Args:
         attacks: Rows of the view reconstructions, of one curve of one sweep.
         bounds: Rows of the view sandwich, of the same.
     """
-    groups = defaultdict[tuple[Any, ...], list[Mapping[str, Any]]](list)
+    unbiased = [row for row in bounds if _kind_of_bound(row) == "unbiased"]
+    found = [Panel(about="on the images", lines=[*_bounds(unbiased), *_attacks(attacks)])]
+    every = defaultdict[tuple[str, str], list[Mapping[str, Any]]](list)
     for row in bounds:
-        groups[tuple(row[name] for name in ("bound", "queries", "distance", "prior_std", "images"))].append(
-            row
-        )
-    count = Counter(_bound_name(own[0]) for own in groups.values())
+        if _kind_of_bound(row) == "every":
+            every[row["bound"], row["averages_over"]].append(row)
+    for key in sorted(every, key=lambda key: (place(key[0]), key)):
+        own = every[key]
+        about = "averaged" + key[1].removeprefix("average")
+        found.append(Panel(about=about, lines=[*_bounds(own), *_strongest(own)]))
+    return [panel for panel in found if panel.lines]
+
+
+def _bounds(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+    groups = _by_options(rows)
+    count = Counter(_bound_name(own[0]) for own in groups)
     found = list[Line]()
-    for key in sorted(groups, key=lambda key: (place(key[0]), str(key))):
-        own = groups[key]
+    for own in groups:
         name = _bound_name(own[0])
         if count[name] > 1:
             name += f" ({_options(own[0])})"
-        kind = "unbiased" if own[0]["holds_for"].startswith("unbiased") else "every"
-        found.append(_line(name, kind, own, "mse_bound", "images"))
+        found.append(_line(name, _kind_of_bound(own[0]), own, "mse_bound", "images"))
+    return [line for line in found if line.points]
+
+
+def _attacks(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     named = defaultdict[str, list[Mapping[str, Any]]](list)
-    for row in attacks:
+    for row in rows:
         named[row["attack"]].append(row)
-    own_lines = [
+    found = [
         _line(f"{name}{_WORDS[kind]}", kind, own, "mse", "n")
         for name, own in named.items()
         for kind in [_kind(own[0])]
     ]
-    found += sorted(own_lines, key=lambda line: (KINDS.index(line.kind), line.name))
+    found.sort(key=lambda line: (KINDS.index(line.kind), line.name))
     return [line for line in found if line.points]
+
+
+def _strongest(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """The attack with the least error at each level, and the floor, on what the bounds of one kind are about."""
+    groups = _by_options(rows)
+    found = list[Line]()
+    for own in groups:
+        names = sorted({row["attack"] for row in own})
+        name = names[0] if len(names) == 1 else f"best of {', '.join(names)}"
+        if len(groups) > 1:
+            queries = f", {own[0]['queries']} queries" if own[0]["queries"] > 1 else ""
+            name += f"{queries} ({_options(own[0])})"
+        found.append(_line(name, "attack", own, "attack_mse", "images"))
+    floor = _line(f"blind{_WORDS['blind']}", "blind", groups[0], "mse_blind", "images")
+    return [line for line in [*found, floor] if line.points]
+
+
+def _by_options(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Rows of each bound by its options, weakest promise first."""
+    groups = defaultdict[tuple[Any, ...], list[Mapping[str, Any]]](list)
+    for row in rows:
+        groups[tuple(row[name] for name in ("bound", "queries", "distance", "prior_std", "images"))].append(
+            row
+        )
+    return [groups[key] for key in sorted(groups, key=lambda key: (place(key[0]), str(key)))]
 
 
 def span(lines: Sequence[Line]) -> tuple[float, float]:
@@ -74,6 +127,10 @@ def span(lines: Sequence[Line]) -> tuple[float, float]:
 
 
 _WORDS = {"attack": "", "oracle": ": an oracle, no attack", "blind": ": the mean training image"}
+
+
+def _kind_of_bound(row: Mapping[str, Any]) -> str:
+    return "unbiased" if row["holds_for"].startswith("unbiased") else "every"
 
 
 def _kind(row: Mapping[str, Any]) -> str:

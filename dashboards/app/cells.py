@@ -237,8 +237,7 @@ def attacks(page: Page, curve: tuple[str, str] | None) -> Shown:
         return _nothing("an attack at a positive level", sql)
     words = markup.sentence_html(
         "Bold: bounds, solid for every estimator, dashed for unbiased ones; with marks: attacks; dotted: the mean "
-        "training image. What a bound for every estimator averages over is not the error drawn: the table sandwich has "
-        "like beside like."
+        "training image. A bound for every estimator is drawn beside the best attack on the average that it is about."
     )
     flags = Counter(f"{row['flag']} ({row['bound']})" for row in bounds if row["flag"])
     told = [f"{flag} at {count} of the levels" for flag, count in sorted(flags.items())]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from hushsweep.dashboards.attacks import lines_of
+from hushsweep.dashboards.attacks import panels_of
 from hushsweep.dashboards.charts import attacks_chart
 from hushsweep.dashboards.curves import Curve
 from hushsweep.dashboards.figures import attacks_figure, pictures_figure
@@ -62,8 +62,8 @@ _BESIDE = (
     "is an error in a program. `images` counts those of the bound, `attack_images` those of the attack."
 )
 _HOW = (
-    "mean squared error against noise. Bold: bounds, solid for every estimator, dashed for unbiased ones; with marks: "
-    "attacks; dotted: the mean training image"
+    "mean squared error against noise, on the images and on what each bound for every estimator averages over. Bold: "
+    "bounds, solid for every estimator, dashed for unbiased ones; with marks: attacks; dotted: the mean training image"
 )
 
 
@@ -175,16 +175,18 @@ def _figures(
         own, own_bounds = attacks[curve.curve_id], bounds[curve.curve_id]
         about = f"{escape_markdown(curve.name)}: " if len(drawn) > 1 else ""
         where = f"WHERE sweep = {quote(sweep)} AND curve_id = {quote(curve.curve_id)}"
-        lines = lines_of(own, own_bounds)
-        if lines:
+        panels = panels_of(own, own_bounds)
+        if panels:
             yield Figure(
                 name=f"curve-{number}-attacks",
                 words=f"{about}{_HOW}",
-                picture=partial(attacks_figure, lines, curve),
+                picture=partial(attacks_figure, panels, curve),
                 chart=partial(attacks_chart, own, own_bounds),
                 sql=(
-                    f"SELECT level, attack AS line, mse, n FROM reconstructions {where}\nUNION ALL\n"  # noqa: S608 (quoted)
-                    f"SELECT level, bound, mse_bound, images FROM sandwich {where}"
+                    f"SELECT level, attack AS line, mse, n, 'the image' AS about FROM reconstructions {where}\n"  # noqa: S608 (quoted)
+                    f"UNION ALL\nSELECT level, bound, mse_bound, images, averages_over FROM sandwich {where}\n"
+                    f"UNION ALL\nSELECT level, attack, attack_mse, images, averages_over FROM sandwich {where} "
+                    "AND holds_for = 'every estimator'"
                 ),
             )
         if curve.curve_id in reconstructed and (detailed is None or galleries < detailed):

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from hushsweep.dashboards import mirror, reconstructions, run_query, sandwich, write_report
 from hushsweep.dashboards.app import cells
 from hushsweep.dashboards.app.cells import Chosen, Page
-from hushsweep.dashboards.attacks import KINDS, lines_of, span
-from hushsweep.dashboards.charts import attacks_chart
+from hushsweep.dashboards.attacks import KINDS, Line, panels_of, span
+from hushsweep.dashboards.charts import attacks_chart, save_chart
 from hushsweep.dashboards.curves import read_curves
 from hushsweep.dashboards.figures import attacks_figure
 from hushsweep.dashboards.figures.style import save_figure
@@ -156,22 +156,46 @@ def test_the_ready_query_says_what_a_gap_means(store: Store) -> None:
     assert "meaning" in found.output
 
 
-def test_lines_have_names_of_their_own_and_bounds_come_first(store: Store) -> None:
-    rows, beside = (
-        [row for row in view(store.root, SWEEP).to_pylist() if row["mechanism"] == "gaussian"]
+def views_of(store: Store, mechanism: str) -> list[list[dict[str, Any]]]:
+    return [
+        [row for row in view(store.root, SWEEP).to_pylist() if row["mechanism"] == mechanism]
         for view in (reconstructions, sandwich)
-    )
-    lines = lines_of(rows, beside)
-    assert len({line.name for line in lines}) == len(lines) == len(ATTACKS) + 3
-    kinds = Counter(line.kind for line in lines)
-    assert kinds == {"every": 2, "unbiased": 1, "attack": 7, "oracle": 1, "blind": 1}
-    assert [line.kind in ("every", "unbiased") for line in lines] == [True] * 3 + [False] * 9
-    assert next(line for line in lines if line.name == "ridge").points == pytest.approx(
-        {level: error(0.6, level) for level in LEVELS}
-    )
+    ]
+
+
+def test_every_panel_is_about_one_quantity_and_bounds_come_first(store: Store) -> None:
+    panels = panels_of(*views_of(store, "gaussian"))
+    assert [panel.about for panel in panels] == [
+        "on the images",
+        "averaged over the image blurred by the prior",
+        "averaged over the image and the image moved",
+    ]
+    lines = panels[0].lines
+    assert len({line.name for line in lines}) == len(lines) == len(ATTACKS) + 1
+    assert Counter(line.kind for line in lines) == {"unbiased": 1, "attack": 7, "oracle": 1, "blind": 1}
+    assert lines[0].kind == "unbiased"
+    assert named(lines, "ridge").points == pytest.approx({level: error(0.6, level) for level in LEVELS})
     low, high = span(lines)
     assert low < min(value for line in lines for value in line.points.values())
     assert high > BLIND
+    for panel, name in zip(panels[1:], ("van_trees", "two_point"), strict=True):
+        assert [line.kind for line in panel.lines] == ["every", "attack", "blind"]
+        assert panel.lines[0].points == pytest.approx({level: bound(name, level) for level in LEVELS})
+        best = named(panel.lines, "decoder")
+        assert best.points == pytest.approx({level: error(0.65, level) for level in LEVELS})
+        assert panel.lines[2].points == pytest.approx(dict.fromkeys(LEVELS, BLIND))
+
+
+def test_lines_of_several_options_have_names_of_their_own(store: Store) -> None:
+    _, beside = views_of(store, "gaussian")
+    more = [{**row, "queries": 10, "mse_bound": row["mse_bound"] / 10} for row in beside]
+    for panel in panels_of([], [*beside, *more])[1:]:
+        assert len({line.name for line in panel.lines}) == len(panel.lines) == 5
+
+
+def named(lines: list[Line], name: str) -> Line:
+    (found,) = [line for line in lines if line.name == name]
+    return found
 
 
 number = st.one_of(st.none(), st.just(0.0), st.floats(1e-30, 1e30))
@@ -183,7 +207,7 @@ def test_only_what_a_logarithmic_axis_can_show_is_drawn(found: list[tuple[str, A
         {"attack": name, "is_oracle": name == "bayes", "level": level, "mse": mse, "n": 3}
         for name, level, mse in found
     ]
-    lines = lines_of(rows, [])
+    lines = [line for panel in panels_of(rows, []) for line in panel.lines]
     drawable = {name for name, level, mse in found if (level or 0) > 0 and (mse or 0) > 0}
     assert {line.name.partition(":")[0] for line in lines} == drawable
     assert all(line.kind in KINDS and line.points for line in lines)
@@ -194,24 +218,29 @@ def test_only_what_a_logarithmic_axis_can_show_is_drawn(found: list[tuple[str, A
 
 def test_pictures_are_drawn(store: Store, tmp_path: Path) -> None:
     curve = next(one for one in read_curves(store.root, SWEEP) if one.fields["mechanism"] == "laplace")
-    rows, beside = (
-        [row for row in view(store.root, SWEEP).to_pylist() if row["mechanism"] == "laplace"]
-        for view in (reconstructions, sandwich)
-    )
-    figure = attacks_figure(lines_of(rows, beside), curve)
+    rows, beside = views_of(store, "laplace")
+    panels = panels_of(rows, beside)
+    figure = attacks_figure(panels, curve)
     assert figure is not None
-    drawn = {line.get_label().replace("\n", " "): line for line in figure.axes[0].get_lines()}
-    assert list(drawn["decoder, all levels"].get_ydata()) == pytest.approx(
-        [error(0.52, level) for level in LEVELS]
-    )
+    for axis, panel in zip(figure.axes, panels, strict=True):
+        for drawn, line in zip(axis.get_lines(), panel.lines, strict=True):
+            assert list(drawn.get_ydata()) == pytest.approx(list(line.points.values()))
+    (legend,) = figure.legends
+    names = [text.get_text().replace("\n", " ") for text in legend.get_texts()]
+    assert names == list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
     save_figure(figure, tmp_path / "attacks.png")
     assert attacks_figure([], curve) is None
     chart = attacks_chart(rows, beside)
     assert chart is not None
-    (data,) = chart.to_dict()["datasets"].values()
+    data = [row for rows in chart.to_dict()["datasets"].values() for row in rows]
     assert {row["line"] for row in data if row["is_bound"]} == {
-        line.name for line in lines_of(rows, beside) if line.kind in ("every", "unbiased")
+        line.name for panel in panels for line in panel.lines if line.kind in ("every", "unbiased")
     }
+    save_chart(chart, tmp_path / "attacks.svg")
+    for about in ("on the images", "and the image moved", "blurred by the prior"):
+        assert about.split()[-1] in (tmp_path / "attacks.svg").read_text()
+    assert attacks_chart(rows, []) is not None
+    assert attacks_chart([], beside) is not None
     assert attacks_chart([], []) is None
 
 
