@@ -40,8 +40,7 @@ _BOUNDS = {
 
 def print_results(summary: Summary, spec: Path, console: Console) -> None:
     """Print what a run came to, what it found, and where to look next."""
-    from hushsweep.dashboards import tradeoff
-    from hushsweep.dashboards.curves import read_curves
+    from hushsweep.dashboards.queries import one_moment
 
     stopped = f"{summary.stopped} stopped early, " if summary.stopped else ""
     rate = f", {summary.images / summary.seconds:.0f} images/s" if summary.images else ""
@@ -55,30 +54,42 @@ def print_results(summary: Summary, spec: Path, console: Console) -> None:
         console.print(f"[bold]{count} failed:[/] {escape(reason)}", soft_wrap=True, highlight=False)
     if len(summary.failures) > 5:
         console.print(f"... and {len(summary.failures) - 5} more reasons: hushsweep status {summary.sweep}")
-    rows = tradeoff(summary.results, summary.sweep).to_pylist() if summary.wanted > summary.missing else []
     views = list[str]()
-    if rows:
-        bounds = _read_bounds(summary)
-        shared = f" · seed {rows[0]['seed']}" if len({row["seed"] for row in rows}) == 1 else ""
-        curves = read_curves(summary.results, summary.sweep)
-        names = {curve.curve_id: curve.name.removesuffix(shared) for curve in curves}
-        rows.sort(key=lambda row: (names[row["curve_id"]], row["level"] or 0))
-        console.print(_results_table(rows[:_SHOWN], names))
-        if len(rows) > _SHOWN:
-            console.print(f"... and {len(rows) - _SHOWN} more rows")
-        caveats = sorted({row["caveat"] for row in rows if row["caveat"]})
-        for caveat in caveats:
-            console.print(f"[yellow]note:[/] weights: {escape(caveat)}")
-        print_sparklines(rows, names, console)
-        _explain(rows, console)
-        if bounds:
-            _print_bounds(bounds, names, console)
-            views.append("bounds")
-        if print_attacks(summary, names, console):
-            views.append("sandwich")
-        if print_drops(summary, console):
-            views.append("frontier")
+    if summary.wanted > summary.missing:
+        with one_moment(summary.results):
+            views = _print_rows(summary, console)
     _next_steps(summary, spec, console, views)
+
+
+def _print_rows(summary: Summary, console: Console) -> list[str]:
+    """Print what was measured, and return the views that have more of it."""
+    from hushsweep.dashboards import tradeoff
+    from hushsweep.dashboards.curves import read_curves
+
+    rows, views = tradeoff(summary.results, summary.sweep).to_pylist(), list[str]()
+    if not rows:
+        return views
+    bounds = _read_bounds(summary)
+    shared = f" · seed {rows[0]['seed']}" if len({row["seed"] for row in rows}) == 1 else ""
+    curves = read_curves(summary.results, summary.sweep)
+    names = {curve.curve_id: curve.name.removesuffix(shared) for curve in curves}
+    rows.sort(key=lambda row: (names[row["curve_id"]], row["level"] or 0))
+    console.print(_results_table(rows[:_SHOWN], names))
+    if len(rows) > _SHOWN:
+        console.print(f"... and {len(rows) - _SHOWN} more rows")
+    caveats = sorted({row["caveat"] for row in rows if row["caveat"]})
+    for caveat in caveats:
+        console.print(f"[yellow]note:[/] weights: {escape(caveat)}")
+    print_sparklines(rows, names, console)
+    _explain(rows, console)
+    if bounds:
+        _print_bounds(bounds, names, console)
+        views.append("bounds")
+    if print_attacks(summary, names, console):
+        views.append("sandwich")
+    if print_drops(summary, console):
+        views.append("frontier")
+    return views
 
 
 def _results_table(rows: list[dict[str, Any]], names: dict[str, str]) -> Table:
