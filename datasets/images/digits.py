@@ -1,5 +1,7 @@
 """The 1,797 scanned digits, 8x8, that scikit-learn carries: needs no file and no network."""
 
+from functools import cache
+
 import numpy as np
 
 from hushsweep.datasets.images.base import DatasetConfig
@@ -16,16 +18,13 @@ def open_digits(config: DatasetConfig) -> ImageSource:
     Raises:
         DatasetError: unknown split.
     """
-    from sklearn.datasets import load_digits
-
     check_split(config, ("train", "test"))
     split = config.split or "test"
-    bunch = load_digits()
-    is_test = np.arange(len(bunch.target)) % 3 == 2
+    counts, digits = _published()
+    is_test = np.arange(len(digits)) % 3 == 2
     chosen = is_test if split == "test" else ~is_test
-    counts = bunch.images[chosen].astype(np.int64)
-    images = ((counts * 255 + 8) // 16).astype(np.uint8)
-    labels = bunch.target[chosen].astype(np.int64)
+    images = ((counts[chosen].astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
+    labels = digits[chosen].astype(np.int64)
     return ImageSource(
         split=split,
         fingerprint=digest([array_bytes(images), array_bytes(labels)]),
@@ -40,3 +39,12 @@ def open_digits(config: DatasetConfig) -> ImageSource:
         std=DIGITS.std,
         class_names=DIGITS.class_names,
     )
+
+
+@cache
+def _published() -> tuple[np.ndarray, np.ndarray]:
+    """Counts and digits: reading the text that they are published as takes longer than a small trial."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images, bunch.target

@@ -6,7 +6,7 @@ or not they are deleted, and no row is ever there twice or not at all.
 
 import json
 import os
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -31,8 +31,8 @@ class Listing:
             StoreError: a merged file cannot be read.
         """
         self.folder = folder
-        self.on_disk = {name: folder / f"{name}.parquet" for name in _names(folder)}
-        replaces = {name: replaced_by(path) for name, path in self.on_disk.items() if name.startswith(MERGED)}
+        self._files = _names(folder)
+        replaces = {name: replaced_by(self.path(name)) for name in self._files if name.startswith(MERGED)}
         within = frozenset[str]().union(*replaces.values())
         # a merged file that was merged again is named by its successor, with all that it named itself
         self.merged_into = {
@@ -40,10 +40,19 @@ class Listing:
         }
         """Name of every file that was merged to that of the one which holds its rows."""
 
+    def path(self, name: str) -> Path:
+        """Where the file of that name is, or would be."""
+        return self.folder / f"{name}.parquet"
+
+    @cached_property
+    def on_disk(self) -> dict[str, Path]:
+        """All files by name; most who look want names alone, which take a tenth of the time."""
+        return {name: self.path(name) for name in self._files}
+
     @property
     def names(self) -> set[str]:
         """Names of all files that were written, merged since or not."""
-        return {name for name in {*self.on_disk, *self.merged_into} if not name.startswith(MERGED)}
+        return {name for name in {*self._files, *self.merged_into} if not name.startswith(MERGED)}
 
     @property
     def counted(self) -> dict[str, Path]:

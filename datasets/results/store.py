@@ -4,6 +4,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -99,8 +100,7 @@ class Store:
         """
         path = self._folder(table) / f"{check_name(name, 'file name')}.parquet"
         if table == "measurements":
-            ours = version("hushsweep")
-            rows = _with_versions(rows, schema_version=SCHEMA_VERSION, hushsweep_version=ours)
+            rows = _with_versions(rows, schema_version=SCHEMA_VERSION, hushsweep_version=_version())
         checked = to_table(table, rows).replace_schema_metadata(footer())
         write_atomically(path, lambda stream: pq.write_table(checked, stream, **PARQUET))
         return path
@@ -180,18 +180,19 @@ class Store:
     ) -> pa.Table:
         listing = self.listing(table)
         chosen = sorted(listing.counted) if names is None else names
-        places = dict.fromkeys(self._place(table, listing, name) for name in chosen)
+        places = dict.fromkeys(self._place(listing, name) for name in chosen)
         fetch_all([path for path, _ in places])
         parts = [read_file(path, schema, points, computation) for path, computation in places]
         return pa.concat_tables([schema.empty_table(), *parts])
 
-    def _place(self, table: str, listing: Listing, name: str) -> tuple[Path, tuple[str, str] | None]:
+    @staticmethod
+    def _place(listing: Listing, name: str) -> tuple[Path, tuple[str, str] | None]:
         """Where the rows of a file are: its path, or that of a merged file with the computation in it."""
         merged = listing.merged_into.get(name)
         if merged is None:
-            return self._folder(table) / f"{name}.parquet", None
+            return listing.path(name), None
         computed_by, measure_id = name.split(".")[:2]
-        return listing.on_disk[merged], (computed_by, measure_id)
+        return listing.path(merged), (computed_by, measure_id)
 
     def names(self, table: str) -> set[str]:
         """Names of the files of `table`, merged since or not; a file that is still being written has none."""
@@ -282,7 +283,12 @@ def is_store(results: Path | str) -> bool:
 
 def footer() -> dict[str, str]:
     """Return what every file says about itself."""
-    return {"hushsweep.schema_version": str(SCHEMA_VERSION), "hushsweep.version": version("hushsweep")}
+    return {"hushsweep.schema_version": str(SCHEMA_VERSION), "hushsweep.version": _version()}
+
+
+@cache
+def _version() -> str:
+    return version("hushsweep")
 
 
 def _with_versions(rows: pa.Table | Sequence[Mapping[str, Any]], **versions: Any) -> Any:
