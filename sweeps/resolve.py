@@ -157,10 +157,12 @@ def resolve_sweep(
 
 def _check_measures(grid: Grid, problems: list[Problem], *, fetch: bool) -> None:
     """Find measures that need published weights of their own which are not to be had."""
+    looked = set[Path]()
     for place, measure in enumerate(grid.measures):
         published = getattr(find_measure(measure.name)(**measure.options), "published", None)
-        if published is None or not (fetch or published.path.is_file()):
+        if published is None or published.path in looked or not (fetch or published.path.is_file()):
             continue
+        looked.add(published.path)
         try:
             fetch_weights(published)
         except PlugInError as error:
