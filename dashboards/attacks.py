@@ -54,20 +54,19 @@ def panels_of(attacks: Sequence[Mapping[str, Any]], bounds: Sequence[Mapping[str
         bounds: Rows of the view sandwich, of the same.
     """
     unbiased = [row for row in bounds if _kind_of_bound(row) == "unbiased"]
-    found = [Panel(about="on the images", lines=[*_bounds(unbiased), *_attacks(attacks)])]
+    found = [Panel(about="on the images", lines=[*_bounds(_by_options(unbiased)), *_attacks(attacks)])]
     every = defaultdict[tuple[str, str], list[Mapping[str, Any]]](list)
     for row in bounds:
         if _kind_of_bound(row) == "every":
             every[row["bound"], row["averages_over"]].append(row)
     for key in sorted(every, key=lambda key: (place(key[0]), key)):
-        own = every[key]
+        groups = _by_options(every[key])
         about = "averaged" + key[1].removeprefix("average")
-        found.append(Panel(about=about, lines=[*_bounds(own), *_strongest(own)]))
+        found.append(Panel(about=about, lines=[*_bounds(groups), *_strongest(groups)]))
     return [panel for panel in found if panel.lines]
 
 
-def _bounds(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
-    groups = _by_options(rows)
+def _bounds(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[Line]:
     count = Counter(_bound_name(own[0]) for own in groups)
     found = list[Line]()
     for own in groups:
@@ -91,9 +90,8 @@ def _attacks(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     return [line for line in found if line.points]
 
 
-def _strongest(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+def _strongest(groups: Sequence[Sequence[Mapping[str, Any]]]) -> list[Line]:
     """The attack with the least error at each level, and the floor, on what the bounds of one kind are about."""
-    groups = _by_options(rows)
     found = list[Line]()
     for own in groups:
         names = sorted({row["attack"] for row in own})

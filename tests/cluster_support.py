@@ -124,7 +124,11 @@ class Cluster:
 
     def hold(self, host: str) -> bool:
         """Let the node's workers at trials stand still, so that another node gets work; say whether there are any."""
-        return bool([process.suspend() for process in self.trials(host)])
+        found = self.trials(host)
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+        return bool(found)
 
     def release(self, host: str) -> None:
         """Let them go on."""

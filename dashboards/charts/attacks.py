@@ -101,6 +101,7 @@ def _panel(
         symbolStrokeWidth=2,
         symbolOpacity=1,
     )
+    shapes = {name: SHAPES[place % len(SHAPES)] for place, name in enumerate(colours)}
     low, high = span(lines)
     choice = chosen("line", f"attack_{number}")
     base = alt.Chart(pd.DataFrame(rows)).encode(
@@ -131,9 +132,7 @@ def _panel(
     marks = base.mark_point(filled=True, clip=True).encode(
         shape=alt.Shape(
             "line:N",
-            scale=alt.Scale(
-                domain=names, range=[SHAPES[list(colours).index(name) % len(SHAPES)] for name in names]
-            ),
+            scale=alt.Scale(domain=names, range=[shapes[name] for name in names]),
             legend=legend,
             sort=None,
         ),

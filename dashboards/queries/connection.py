@@ -91,8 +91,7 @@ def connect(
         if kept and _columns(connection, "raw_measurements") != _columns(connection, "empty_measurements"):
             raise StoreError(_foreign(table, files))  # its values would make those of all others text
     _create_table(connection, "sweeps", _planned(store))
-    for name, value in (variables or {}).items():
-        connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
+    _set_variables(connection, variables)
     with contextlib.suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has none
         connection.execute("SET enable_progress_bar = false")
     for setting in _SETTINGS:
@@ -138,8 +137,7 @@ class _Moment:
         if self._connection is None:
             self._connection = connect(self.results)
         try:
-            for name, value in (variables or {}).items():
-                self._connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
+            _set_variables(self._connection, variables)
             yield self._connection
             for name in variables or {}:
                 self._connection.execute(f"RESET VARIABLE {name}")
@@ -222,6 +220,13 @@ def answer(
             if attempt == ATTEMPTS - 1 or not gone:
                 raise
     raise AssertionError
+
+
+def _set_variables(
+    connection: duckdb.DuckDBPyConnection, variables: Mapping[str, str | float | None] | None
+) -> None:
+    for name, value in (variables or {}).items():
+        connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> set[tuple[str, str]]:

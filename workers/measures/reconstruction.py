@@ -16,6 +16,7 @@ from hushsweep.workers.attacks.reconstruction.perceptual import (
     LEAST,
     Network,
     perceptual_distance,
+    perceptual_network,
     perceptual_weights,
 )
 from hushsweep.workers.attacks.training import Attack, trained_attacker
@@ -28,7 +29,6 @@ from hushsweep.workers.measures.base import FittedPoint, MeasureRows, Statistic,
 from hushsweep.workers.measures.information import evenly
 from hushsweep.workers.measures.pictures import picture
 from hushsweep.workers.models.architectures import Published
-from hushsweep.workers.models.files import fetch
 
 BLOCK = 64
 """Images that are attacked together, whatever the batch size or the shards: no rounding then depends on them."""
@@ -150,8 +150,8 @@ class _Run:
             try:
                 attack = options.fit(options.target(self._knowledge, point))
                 reader = self._reader(point) if options.secondary else None
-                if (weights := options.published) is not None:
-                    fetch(weights)
+                if options.lpips is not None:
+                    perceptual_network(options.lpips, subject.model.mean.device)
             except PlugInError as error:
                 rows = [row for block in blocks for row in self._failed(point, block, str(error))]
                 return pa.Table.from_pylist(rows, schema=row_schema("per_image/reconstruction"))

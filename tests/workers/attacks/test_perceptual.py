@@ -12,8 +12,12 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from hushsweep.dashboards import run_query
 from hushsweep.sweeps import SpecError, run
-from hushsweep.workers.attacks.reconstruction import perceptual
-from hushsweep.workers.attacks.reconstruction.perceptual import LEAST, perceptual_distance, perceptual_weights
+from hushsweep.workers.attacks.reconstruction.perceptual import (
+    LEAST,
+    perceptual_distance,
+    perceptual_network,
+    perceptual_weights,
+)
 from hushsweep.workers.errors import PlugInError
 from hushsweep.workers.measures import Reconstruction
 from hushsweep.workers.models import files, from_torchvision
@@ -34,7 +38,7 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         from_torchvision, "hub_checkpoint", lambda *named: replace(hub_checkpoint(*named), sha256="")
     )
     monkeypatch.setattr(files, "HF_HUB_OFFLINE", True)
-    perceptual._network.cache_clear()
+    perceptual_network.cache_clear()
     (tmp_path / "checkpoints").mkdir()
     return tmp_path / "checkpoints"
 

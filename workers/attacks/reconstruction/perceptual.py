@@ -23,6 +23,22 @@ def perceptual_weights(network: Network) -> Published:
     return replace(published, advice=advice)
 
 
+@lru_cache(maxsize=1)
+def perceptual_network(network: Network, device: torch.device) -> nn.Module:
+    """The network that looks at images, read once per process.
+
+    Raises:
+        PlugInError: its weights are not here and cannot be fetched, or are damaged.
+    """
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    path = fetch(perceptual_weights(network))
+    with tensors_only(path):
+        metric = LearnedPerceptualImagePatchSimilarity(net_type=network)
+    net: nn.Module = metric.net
+    return net.to(device)
+
+
 def perceptual_distance(network: Network, found: Tensor, truth: Tensor) -> Tensor | None:
     """LPIPS of every pair of images.
 
@@ -35,25 +51,14 @@ def perceptual_distance(network: Network, found: Tensor, truth: Tensor) -> Tenso
         ``(n,)``, 0 for equal images; None where they are smaller than the network can look at, or have other channels.
 
     Raises:
-        PlugInError: the weights are not here and cannot be fetched, or are damaged.
+        PlugInError: as :func:`perceptual_network`.
     """
     if min(truth.shape[2:]) < LEAST[network] or truth.shape[1] not in (1, 3):
         return None
     height, width = truth.shape[2:]
-    own = _network(network, truth.device)
+    own = perceptual_network(network, truth.device)
     with torch.no_grad():
         distance: Tensor = own(
             *(x.float().clamp(0, 1).expand(len(x), 3, height, width) for x in (found, truth)), normalize=True
         )
     return distance.double().flatten()
-
-
-@lru_cache(maxsize=1)
-def _network(network: Network, device: torch.device) -> nn.Module:
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-    path = fetch(perceptual_weights(network))
-    with tensors_only(path):
-        metric = LearnedPerceptualImagePatchSimilarity(net_type=network)
-    net: nn.Module = metric.net
-    return net.to(device)
